@@ -1,0 +1,52 @@
+# Every target sets up what is missing first, inside this folder only.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check format lock setup clean
+
+demo: setup
+	@exec $(BIN)/solarshed demo $(ARGS)
+
+test: setup
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Locks hold exact versions and hashes, no addresses. Needs uv on the PATH.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o locks/dev.txt
+	sed -i '1i # Every package of this project, exact and hashed; made by `make lock`.' locks/dev.txt
+
+setup: $(VENV)/.complete node_modules/.complete
+
+$(VENV)/.complete: locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "solarshed: needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "solarshed: this Python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up .venv (once, about a minute) ..."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+node_modules/.complete: package-lock.json $(VENV)/.complete
+	@echo "Setting up the CDK's command line in node_modules ..."
+	@npm ci --silent
+	@touch $@
+
+clean:
+	rm -rf $(VENV) node_modules cdk.out .cache build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

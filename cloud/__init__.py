@@ -1,0 +1,1 @@
+"""What runs in AWS Lambda: one folder a capability, the same names as in `infra/`."""

@@ -1,0 +1,1 @@
+"""Queue -> points -> time series store."""

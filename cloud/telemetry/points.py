@@ -1,0 +1,121 @@
+"""Turns telemetry messages into points: pure, and free of any engine's vocabulary."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from contract import store
+from contract.messages import SCHEMA, MessageError, check_number
+from contract.topics import check_thing_name
+
+Value = float | int | bool | str
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SOURCE = re.compile(r"([a-z]+)[0-9]{1,2}")
+# Room for the clock of a Pi that has not been set yet (1970) and for some centuries to come.
+_MAX_TIME_MS = 1 << 43
+_MAX_TEXT = 256
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one source said at one moment. A later version of the same key replaces an earlier one."""
+
+    thing: str
+    source: str
+    measure: str
+    time_ms: int
+    version: int
+    values: dict[str, Value]
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes two points the same point."""
+        return (self.thing, self.source, self.measure, self.time_ms)
+
+
+def points_of(message: object) -> list[Point]:
+    """The points of one telemetry message with the rule's `thing` added (see `contract.messages`).
+
+    Raises:
+        MessageError: the message does not follow the contract. It is refused whole.
+    """
+    fields = _dict("message", message)
+    if fields.get("schema") != SCHEMA:
+        raise MessageError(f"schema is {fields.get('schema')!r}: this code knows {SCHEMA}")
+    try:
+        thing = check_thing_name(_text("thing", fields.get("thing")))
+    except ValueError as e:
+        raise MessageError(str(e)) from None
+    samples = fields.get("samples")
+    if not isinstance(samples, list):
+        raise MessageError("samples is not a list")
+    return [point for sample in samples for point in _points_of_sample(thing, _dict("sample", sample))]
+
+
+def _points_of_sample(thing: str, sample: dict[str, Any]) -> Iterator[Point]:
+    time_ms = _whole("time_ms", sample.get("time_ms"), 0, _MAX_TIME_MS)
+    sequence = _whole("sequence", sample.get("sequence"), 1, (1 << 63) - 1)
+
+    decision: dict[str, Value] = {
+        name: check_number(name, value) for name, value in _named("measures", sample.get("measures"))
+    }
+    decision["position"] = _text("position", sample.get("position"))
+    decision["reason"] = _text("reason", sample.get("reason"))
+    decision["alerts"] = ",".join(_text("alert", alert) for alert in _list("alerts", sample.get("alerts")))
+    decision["boot_id"] = _text("boot_id", sample.get("boot_id"))
+    decision["clock_synchronised"] = _flag("clock_synchronised", sample.get("clock_synchronised"))
+    decision["sequence"] = sequence
+    yield Point(thing, store.SOURCE_CONTROL, store.MEASURE_DECISION, time_ms, sequence, decision)
+
+    for source, readings in _dict("devices", sample.get("devices", {})).items():
+        match = _SOURCE.fullmatch(source)
+        if not match:
+            raise MessageError(f"devices has {source!r}: a kind and a port, such as mx2, was expected")
+        values = {name: _scalar(name, value) for name, value in _named(source, readings)}
+        if values:
+            yield Point(thing, source, match[1], time_ms, sequence, values)
+
+
+def _scalar(name: str, value: object) -> Value:
+    if isinstance(value, bool):
+        return value
+    return _text(name, value) if isinstance(value, str) else check_number(name, value)
+
+
+def _named(where: str, values: object) -> Iterator[tuple[str, object]]:
+    for name, value in _dict(where, values).items():
+        if not _NAME.fullmatch(name):
+            raise MessageError(f"{where} has {name!r}: a lower-case name was expected")
+        yield name, value
+
+
+def _dict(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MessageError(f"{name} is not an object")
+    return value
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise MessageError(f"{name} is not a list")
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise MessageError(f"{name} is not a text of at most {_MAX_TEXT} characters")
+    return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise MessageError(f"{name} is {value!r}: true or false was expected")
+    return value
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise MessageError(f"{name} is {value!r}: a whole number from {low} to {high} was expected")
+    return value

@@ -1,0 +1,91 @@
+"""Writes points to Amazon Timestream for LiveAnalytics as multi-measure records.
+
+The only module that knows the engine. Another one takes its place by offering `write(points) -> list[Rejected]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+from cloud.telemetry.points import Point, Value
+from contract import store
+
+if TYPE_CHECKING:
+    from mypy_boto3_timestream_write import TimestreamWriteClient
+    from mypy_boto3_timestream_write.type_defs import MeasureValueTypeDef, RecordTypeDef
+
+# WriteRecords takes no more in one call.
+MAX_RECORDS = 100
+
+# Two tries of at most 6 s each stay well inside the Lambda's 30 s, for a batch of several calls.
+_CLIENT_CONFIG = Config(connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 2})
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A point that the store refused for good, and its reason."""
+
+    point: Point
+    reason: str
+
+
+class TimestreamWriter:
+    """Writes to one table."""
+
+    def __init__(self, database: str, table: str, client: TimestreamWriteClient | None = None) -> None:
+        self._database = database
+        self._table = table
+        self._client: TimestreamWriteClient = client or boto3.client("timestream-write", config=_CLIENT_CONFIG)
+
+    def write(self, points: Sequence[Point]) -> list[Rejected]:
+        """Write at most MAX_RECORDS points in one call; those that are not returned are stored.
+
+        A point that is already stored, in the same or a higher version, counts as stored: a replay changes nothing.
+
+        Raises:
+            botocore.exceptions.ClientError, BotoCoreError: throttled, unreachable or refused as a whole; try again.
+        """
+        try:
+            self._client.write_records(
+                DatabaseName=self._database, TableName=self._table, Records=[_record(point) for point in points]
+            )
+        except self._client.exceptions.RejectedRecordsException as e:
+            refused = e.response.get("RejectedRecords", [])  # type: ignore[typeddict-item]
+            return [
+                Rejected(points[r["RecordIndex"]], str(r.get("Reason")))
+                for r in refused
+                if r.get("ExistingVersion", 0) < points[r["RecordIndex"]].version
+            ]
+        return []
+
+
+def _record(point: Point) -> RecordTypeDef:
+    return {
+        "Dimensions": [
+            {"Name": store.DIMENSION_THING, "Value": point.thing},
+            {"Name": store.DIMENSION_SOURCE, "Value": point.source},
+        ],
+        "MeasureName": point.measure,
+        "MeasureValueType": "MULTI",
+        "MeasureValues": [_measure(name, value) for name, value in point.values.items()],
+        "Time": str(point.time_ms),
+        "TimeUnit": "MILLISECONDS",
+        "Version": point.version,
+    }
+
+
+def _measure(name: str, value: Value) -> MeasureValueTypeDef:
+    if isinstance(value, bool):
+        return {"Name": name, "Type": "BOOLEAN", "Value": "true" if value else "false"}
+    if isinstance(value, int):
+        return {"Name": name, "Type": "BIGINT", "Value": str(value)}
+    if isinstance(value, float):
+        # repr keeps every digit; 54.0 stays a DOUBLE because its type is stated, not guessed.
+        return {"Name": name, "Type": "DOUBLE", "Value": repr(value)}
+    # Timestream takes no empty text; a dash stands for "none".
+    return {"Name": name, "Type": "VARCHAR", "Value": value or "-"}

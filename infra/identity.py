@@ -1,0 +1,43 @@
+"""Who may connect, and what a device may say and hear: its own topics and its own shadow, nothing else."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_iot as iot
+from constructs import Construct
+
+from contract import topics
+
+_OWN_NAME = "${iot:Connection.Thing.ThingName}"
+
+
+class DeviceIdentity(Construct):
+    """The IoT policy that every device certificate gets.
+
+    The variable is the name of the thing that the connecting certificate is attached to, so one policy serves all
+    devices and each is confined to its own name.
+    """
+
+    def __init__(self, scope: Construct, id_: str) -> None:
+        super().__init__(scope, id_)
+        policy = iot.CfnPolicy(self, "Policy", policy_document=self._document())
+        self.policy_name = policy.ref
+
+    def _document(self) -> dict[str, object]:
+        shadow = f"$aws/things/{_OWN_NAME}/shadow"
+        own_channels = [topics.topic(_OWN_NAME, c) for c in (topics.TELEMETRY, topics.HEARTBEAT, topics.ALERT)]
+        shadow_requests = [f"{shadow}/get", f"{shadow}/update"]
+        shadow_answers = [f"{shadow}/get/accepted", f"{shadow}/get/rejected", f"{shadow}/update/delta"]
+        shadow_answers += [f"{shadow}/update/accepted", f"{shadow}/update/rejected"]
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                self._allow("iot:Connect", "client", [_OWN_NAME]),
+                self._allow("iot:Publish", "topic", own_channels + shadow_requests),
+                self._allow("iot:Subscribe", "topicfilter", shadow_answers),
+                self._allow("iot:Receive", "topic", shadow_answers),
+            ],
+        }
+
+    def _allow(self, action: str, kind: str, names: list[str]) -> dict[str, object]:
+        stack = cdk.Stack.of(self)
+        arns = [stack.format_arn(service="iot", resource=kind, resource_name=name) for name in names]
+        return {"Effect": "Allow", "Action": action, "Resource": arns}

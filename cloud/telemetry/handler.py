@@ -37,7 +37,7 @@ class Writer(Protocol):
 KeepRejected = Callable[[Rejected], None]
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Entry point, called by the queue's event source mapping."""
     return store_batch(event["Records"], _writer(), _keep_rejected)
 
@@ -82,7 +82,8 @@ def _writer() -> TimestreamWriter:
 
 @cache
 def _s3() -> S3Client:
-    return boto3.client("s3")
+    client: S3Client = boto3.client("s3")
+    return client
 
 
 def _keep_rejected(rejected: Rejected) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -55,7 +55,7 @@ class TimestreamWriter:
                 DatabaseName=self._database, TableName=self._table, Records=[_record(point) for point in points]
             )
         except self._client.exceptions.RejectedRecordsException as e:
-            refused = e.response.get("RejectedRecords", [])  # type: ignore[typeddict-item]
+            refused: list[dict[str, Any]] = e.response["RejectedRecords"]  # type: ignore[typeddict-item]
             return [
                 Rejected(points[r["RecordIndex"]], str(r.get("Reason")))
                 for r in refused

@@ -1,2 +1,120 @@
-def main() -> int:
+"""The command `solarshed`. Each verb imports what it needs when it is called: control stays light on a Pi."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from device.settings import DEFAULT_PATH
+
+_EXAMPLES = """\
+examples:
+  solarshed demo                         the whole system on this machine
+  solarshed decode mate capture.bin      what a MATE said
+  solarshed replay winter.csv            what control would have done
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit status: 0 done, 1 failed (and stderr says why), 2 wrong usage."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s solarshed {args.verb}: %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        status: int = args.run(args)
+    except (OSError, ValueError) as e:
+        # Everything of ours that a user can cause is one of these, with the remedy in its text.
+        print(f"solarshed {args.verb}: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="solarshed",
+        description="Runs an inverter on solar until the battery is low, then on grid, and says why.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"solarshed {version('solarshed')}")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+
+    control = verbs.add_parser("control", help="decide and switch the relays (on the Pi)")
+    control.set_defaults(run=_control)
+    uplink = verbs.add_parser("uplink", help="deliver the outbox to AWS IoT Core (on the Pi)")
+    uplink.set_defaults(run=_uplink)
+    replay = verbs.add_parser("replay", help="recorded readings through the real decision loop")
+    replay.add_argument("trace", type=Path, metavar="TRACE.csv", help="columns time_s,battery_voltage_v,...")
+    replay.set_defaults(run=_replay)
+    for verb in (control, uplink):
+        verb.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
+    replay.add_argument("--config", type=Path, metavar="FILE", help="settings; without it, the defaults")
+
+    decode = verbs.add_parser("decode", help="a raw capture in, one JSON object a valid page out")
+    decode.add_argument("protocol", choices=["mate"], help="mate: OutBack MATE/MATE2 status pages")
+    decode.add_argument("file", nargs="?", default="-", metavar="FILE", help="- or nothing: standard input")
+    decode.set_defaults(run=_decode)
+
+    demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
+    demo.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="end by itself after so long")
+    demo.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON at the end")
+    demo.add_argument("--port", type=int, default=8080, help="of the page (default 8080)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _control(args: argparse.Namespace) -> int:
+    from device import control, settings
+
+    control.run(settings.load(args.config))
     return 0
+
+
+def _uplink(args: argparse.Namespace) -> int:
+    from device import settings, uplink
+
+    uplink.run(settings.load(args.config))
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from device import replay, settings
+
+    chosen = settings.parse("") if args.config is None else settings.load(args.config)
+    replay.run(args.trace, chosen.limits(), sys.stdout)
+    return 0
+
+
+def _decode(args: argparse.Namespace) -> int:
+    from device.mate import PageReader, as_json
+
+    reader = PageReader()
+    if args.file != "-" and not Path(args.file).is_file():
+        raise FileNotFoundError(f"{args.file} is not a file; name a capture, or - for standard input")
+    with sys.stdin.buffer if args.file == "-" else Path(args.file).open("rb") as capture:
+        while chunk := capture.read(65536):
+            for page in reader.feed(chunk):
+                print(json.dumps(as_json(page)))
+    for page in reader.finish():
+        print(json.dumps(as_json(page)))
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(reader.refused.items()))
+    print(
+        f"{reader.read} pages read, {reader.refused.total()} refused{f': {causes}' if causes else ''}", file=sys.stderr
+    )
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from demo import run
+
+    return run.main(seconds=args.seconds, report=args.report, port=args.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

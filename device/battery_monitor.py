@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import serial
 
 from device.mate import FndcPage, FxPage, MxPage, Page, PageReader
-from device.readings import Reading
+from device.readings import Reading, is_plausible_battery_voltage
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,6 @@ BAUD = 19200
 
 _READ_TIMEOUT_S = 0.5
 _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
-
-# What a 48 V bank can show. Outside of it, an instrument is absent, starting or broken; never "low".
-_LEAST_PLAUSIBLE_V = 30.0
-_MOST_PLAUSIBLE_V = 70.0
 
 # Which device's voltage to believe first: FLEXnet DC and MX/FM report 0.1 V, an FX only 0.4 V on a 48 V bank.
 _VOLTAGE_PREFERENCE = (FndcPage, MxPage, FxPage)
@@ -50,7 +46,7 @@ def battery_voltage(pages: list[TimedPage]) -> Reading | None:
     """The best plausible battery voltage among fresh pages; None where there is none."""
     for kind in _VOLTAGE_PREFERENCE:
         for timed in pages:
-            if isinstance(timed.page, kind) and _LEAST_PLAUSIBLE_V <= timed.page.battery_voltage_v <= _MOST_PLAUSIBLE_V:
+            if isinstance(timed.page, kind) and is_plausible_battery_voltage(timed.page.battery_voltage_v):
                 return Reading(timed.page.battery_voltage_v, timed.at_s, timed.source)
     return None
 

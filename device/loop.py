@@ -32,7 +32,7 @@ class Switch(Protocol):
 class Recorder(Protocol):
     """What is told of every decision, after it has been carried out. It never waits."""
 
-    def record(self, decision: Decision, seen: Seen) -> None: ...
+    def record(self, decision: Decision, seen: Seen, /) -> None: ...
 
 
 class Loop:

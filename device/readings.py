@@ -3,6 +3,15 @@
 import math
 from dataclasses import dataclass
 
+# What a 48 V bank can show. Outside of it an instrument is absent, starting or broken; never "low".
+_LEAST_PLAUSIBLE_V = 30.0
+_MOST_PLAUSIBLE_V = 70.0
+
+
+def is_plausible_battery_voltage(voltage_v: float) -> bool:
+    """Whether a 48 V bank can have this voltage at all."""
+    return _LEAST_PLAUSIBLE_V <= voltage_v <= _MOST_PLAUSIBLE_V
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -1,0 +1,249 @@
+"""`solarshed replay`: recorded readings through the real decision loop, on a virtual clock.
+
+Columns: `time_s,battery_voltage_v,box_temperature_c,ac_mode`. An empty cell is "no reading at that time". A sensor
+whose column the trace does not have at all is taken as not fitted: the rules that need it never apply, and the loop
+does not wait for it at the start. A Studer datalog (columns `time_local,batt_v,acin_v,ac_transfer`) is read as well.
+
+A row's readings stand until the next row, but for LONGEST_GAP_S at most; then they are unknown. The loop ticks at
+every row, and between rows whenever a hold, a dwell or that gap ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from contract.positions import Position, Reason
+from device.decide import Decision, Limits
+from device.loop import Loop, Seen
+from device.readings import Reading, Readings, is_plausible_battery_voltage
+
+# Loggers skip a minute now and then; after five the sensor counts as silent.
+LONGEST_GAP_S = 300.0
+
+_COLUMNS = ("time_s", "battery_voltage_v", "box_temperature_c", "ac_mode")
+_STUDER_COLUMNS = ("time_local", "batt_v", "acin_v", "ac_transfer")
+_AC_MODES = ("", "no_ac", "ac_drop", "ac_use")
+
+
+class TraceError(ValueError):
+    """The trace cannot be replayed; the text names the line and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a trace. None = no reading."""
+
+    time_s: float
+    battery_voltage_v: float | None
+    box_temperature_c: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recording, and whether it has a thermometer."""
+
+    rows: Iterator[Row]
+    has_thermometer: bool
+
+
+def replay(trace: Trace, limits: Limits) -> Iterator[dict[str, Any]]:
+    """One object for each change of position or reason, then one with the key "summary".
+
+    Raises:
+        TraceError: a line cannot be used; what came before it has been replayed.
+    """
+    if not trace.has_thermometer:
+        limits = replace(limits, boot_grace_s=0.0)
+    first = next(trace.rows, None)
+    if first is None:
+        raise TraceError("the trace has no rows")
+
+    tally = _Tally()
+    sensors = _RecordedSensors(first)
+    loop = Loop(sensors, _NoRelays(), tally, limits, first.time_s)
+    yield from tally.changes_of(loop.tick(first.time_s), first.time_s)
+    for row in trace.rows:
+        for time_s in _ticks_before(row.time_s, sensors, tally):
+            yield from tally.changes_of(loop.tick(time_s), time_s)
+        sensors.row = row
+        yield from tally.changes_of(loop.tick(row.time_s), row.time_s)
+    yield {"summary": tally.summary()}
+
+
+class _NoRelays:
+    def write(self, position: Position) -> None:
+        """A recording has no relays."""
+
+
+class _RecordedSensors:
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def seen(self, now_s: float) -> Seen:
+        row = self.row
+        if now_s >= row.time_s + LONGEST_GAP_S:
+            return Seen(Readings(), [])
+        return Seen(
+            Readings(
+                _reading(row.battery_voltage_v, row.time_s, is_plausible_battery_voltage),
+                _reading(row.box_temperature_c, row.time_s, lambda _: True),
+            ),
+            [],
+        )
+
+
+def _reading(value: float | None, time_s: float, is_plausible: Callable[[float], bool]) -> Reading | None:
+    return None if value is None or not is_plausible(value) else Reading(value, time_s, "trace")
+
+
+class _Tally:
+    """What has happened so far. Also the loop's recorder, which only has to remember the last decision."""
+
+    def __init__(self) -> None:
+        self._position = Position.BATTERY
+        self._reason: Reason | None = None
+        self._started_s: float | None = None
+        self._time_s = 0.0
+        self._transfers = 0
+        self._seconds_in: Counter[Position] = Counter()
+        self._seconds_by: Counter[Reason] = Counter()
+        self.next_change_at_s: float | None = None
+
+    def record(self, decision: Decision, _seen: Seen) -> None:
+        """Called by the loop."""
+        self.next_change_at_s = decision.next_change_at_s
+
+    def changes_of(self, decision: Decision, time_s: float) -> Iterator[dict[str, Any]]:
+        """The line to print for `decision`, if it is a change."""
+        if self._reason is not None:
+            elapsed_s = time_s - self._time_s
+            self._seconds_in[self._position] += elapsed_s  # type: ignore[assignment]
+            self._seconds_by[self._reason] += elapsed_s  # type: ignore[assignment]
+        self._time_s = time_s
+        if (decision.position, decision.reason) == (self._position, self._reason):
+            return
+        self._transfers += decision.position is not self._position
+        self._position, self._reason = decision.position, decision.reason
+        yield {"time_s": time_s, "position": decision.position, "reason": decision.reason}
+
+    def summary(self) -> dict[str, Any]:
+        """The whole trace in numbers."""
+        return {
+            "transfers": self._transfers,
+            "hours_on_grid": _hours(self._seconds_in[Position.GRID]),
+            "hours_on_battery": _hours(self._seconds_in[Position.BATTERY]),
+            "hours_by_reason": {reason: _hours(seconds) for reason, seconds in self._seconds_by.items()},
+        }
+
+
+def _hours(seconds: float) -> float:
+    return round(seconds / 3600, 2)
+
+
+def _ticks_before(until_s: float, sensors: _RecordedSensors, tally: _Tally) -> Iterator[float]:
+    """The times between rows at which the decision can change."""
+    now_s = sensors.row.time_s
+    gap_ends_s = now_s + LONGEST_GAP_S
+    while True:
+        due = [t for t in (tally.next_change_at_s, gap_ends_s) if t is not None and now_s < t < until_s]
+        if not due:
+            return
+        now_s = min(due)
+        yield now_s
+
+
+def read_trace(file: TextIO) -> Trace:
+    """The trace in a CSV file; its rows are read as they are asked for.
+
+    Raises:
+        TraceError: the file is not a trace.
+    """
+    reader = csv.DictReader(file)
+    columns = reader.fieldnames or []
+    if "time_local" in columns and "batt_v" in columns:
+        return Trace(_checked(_studer_rows(reader)), has_thermometer=False)
+    if "time_s" not in columns or "battery_voltage_v" not in columns:
+        raise TraceError(
+            f"the first line must name the columns {','.join(_COLUMNS)} (at least the first two), "
+            f"or be a Studer datalog's with {','.join(_STUDER_COLUMNS)}"
+        )
+    return Trace(_checked(_own_rows(reader)), has_thermometer="box_temperature_c" in columns)
+
+
+def _own_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
+    for line in lines:
+        if line.get("ac_mode", "") not in _AC_MODES:
+            raise TraceError(f"line {lines.line_num}: ac_mode is {line['ac_mode']!r}; write no_ac, ac_drop or ac_use")
+        time_s = _number(lines.line_num, "time_s", line["time_s"])
+        if time_s is None:
+            raise TraceError(f"line {lines.line_num}: time_s is empty")
+        yield (
+            lines.line_num,
+            Row(
+                time_s,
+                _number(lines.line_num, "battery_voltage_v", line["battery_voltage_v"]),
+                _number(lines.line_num, "box_temperature_c", line.get("box_temperature_c")),
+            ),
+        )
+
+
+def _studer_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
+    """Seconds count from the first row; the shunt monitor's `batt_v` is the battery voltage."""
+    start: datetime | None = None
+    for line in lines:
+        try:
+            time = datetime.fromisoformat(line["time_local"]).replace(tzinfo=UTC)
+        except (TypeError, ValueError):
+            raise TraceError(
+                f"line {lines.line_num}: time_local is {line['time_local']!r}, not a date and time"
+            ) from None
+        start = start or time
+        yield (
+            lines.line_num,
+            Row((time - start).total_seconds(), _number(lines.line_num, "batt_v", line["batt_v"]), None),
+        )
+
+
+def _checked(rows: Iterable[tuple[int, Row]]) -> Iterator[Row]:
+    last_s = -math.inf
+    for line_number, row in rows:
+        if row.time_s <= last_s:
+            raise TraceError(f"line {line_number}: its time is not after the line before; sort the trace by time")
+        last_s = row.time_s
+        yield row
+
+
+def _number(line_number: int, name: str, text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TraceError(f"line {line_number}: {name} is {text!r}, not a number; leave the cell empty for no reading")
+    return value
+
+
+def run(path: Path, limits: Limits, out: TextIO) -> None:
+    """Replay the file at `path` and print a JSON line per change, then the summary.
+
+    Raises:
+        TraceError: the file cannot be replayed.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for line in replay(read_trace(file), limits):
+                print(json.dumps(line), file=out)
+    except OSError as e:
+        raise TraceError(f"{path}: {e.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise TraceError(f"{path} is not a CSV file in UTF-8: {e}") from None

@@ -6,12 +6,10 @@ cdk deploy Solarshed --exclusively -c local=true   into the demo's emulator, whi
 
 import aws_cdk as cdk
 
+from infra import STACK, TIMESTREAM_STACK
 from infra.deployment import Deployment
 from infra.stack import SolarshedStack
 from infra.timestream import TimestreamStack
-
-STACK = "Solarshed"
-TIMESTREAM_STACK = "SolarshedTimestream"
 
 
 def make_app(*, local: bool) -> cdk.App:

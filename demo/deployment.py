@@ -1,0 +1,71 @@
+"""Deploys this project's own CDK app into the emulator with the CDK's command line, as a user deploys it to AWS."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from demo.emulator import ACCOUNT, REGION, Emulator
+from demo.processes import DemoError, Process
+from infra import STACK, TIMESTREAM_STACK
+
+_ROOT = Path(__file__).resolve().parent.parent
+_CDK = _ROOT / "node_modules" / ".bin" / "cdk"
+_TIMEOUT_S = 180.0
+
+
+def deploy(emulator: Emulator, directory: Path) -> dict[str, str]:
+    """Deploy the main stack and return its outputs. `directory` gets the synthesized templates.
+
+    The Timestream stack is synthesized only: the emulator has no Timestream (see `create_table`).
+
+    Raises:
+        DemoError: the CDK failed; its last lines are in the text.
+    """
+    if not _CDK.exists():
+        raise DemoError(f"the CDK's command line is not in {_CDK.parent}; run `make setup`")
+    # What `cdk bootstrap` would make, but for its roles, which the emulator's IAM refuses.
+    emulator.client("s3").create_bucket(Bucket=f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}")
+    outputs = directory / "outputs.json"
+    command: list[str | Path] = [
+        _CDK,
+        *("deploy", STACK, "--exclusively", "--require-approval", "never", "--progress", "events"),
+        *("--context", "local=true", "--output", directory / "cdk.out", "--outputs-file", outputs, "--no-notices"),
+        *("--app", f"{sys.executable} -m infra.app"),
+    ]
+    process = Process("cdk deploy", command, _environment(emulator, directory), directory / "deploy.log")
+    if process.wait(_TIMEOUT_S) != 0:
+        raise DemoError(f"cdk deploy failed:\n{process.last_lines(30)}")
+    values: dict[str, str] = json.loads(outputs.read_text())[STACK]
+    return values
+
+
+def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
+    return {
+        **emulator.client_environment(),
+        # The CDK runs the app with the `node` and the `python` that it finds first.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(_ROOT),
+        "CDK_HOME": str(directory / "cdk-home"),
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        "CDK_DISABLE_VERSION_CHECK": "true",
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(_ROOT / ".cache" / "jsii"),
+    }
+
+
+def create_table(timestream: Any, directory: Path) -> None:  # noqa: ANN401 - a boto3 client
+    """Create the database and the table as the synthesized Timestream stack describes them."""
+    template = json.loads((directory / "cdk.out" / f"{TIMESTREAM_STACK}.template.json").read_text())
+    properties = {r["Type"]: r["Properties"] for r in template["Resources"].values()}
+    table = properties["AWS::Timestream::Table"]
+    retention = {name: int(value) for name, value in table["RetentionProperties"].items()}
+    # Its bucket for late records that are refused is a reference into the stack, which the stand-in does not have.
+    writes = {"EnableMagneticStoreWrites": table["MagneticStoreWriteProperties"]["EnableMagneticStoreWrites"]}
+    timestream.create_database(DatabaseName=properties["AWS::Timestream::Database"]["DatabaseName"])
+    timestream.create_table(
+        DatabaseName=table["DatabaseName"],
+        TableName=table["TableName"],
+        RetentionProperties=retention,
+        MagneticStoreWriteProperties=writes,
+    )

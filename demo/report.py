@@ -1,0 +1,79 @@
+"""What happened, as `demo --report` writes it: read back from the store, the outbox and the broker, not remembered."""
+
+import json
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from contract import store
+from demo.narrator import Narrator, iso
+from device.outbox import Outbox, Stream
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One sample as the store has it."""
+
+    time_ms: int
+    sequence: int
+    position: str
+    reason: str
+
+
+def stored_samples(timestream_query: Any, thing: str) -> list[Stored]:  # noqa: ANN401 - a boto3 client
+    """All samples of `thing` in the store, oldest first."""
+    query = (
+        f'SELECT to_milliseconds(time) AS t, sequence, position, reason FROM "{store.DATABASE}"."{store.TABLE}" '
+        f"WHERE measure_name = '{store.MEASURE_DECISION}' AND thing = '{thing}' ORDER BY time"
+    )
+    rows: list[Stored] = []
+    for page in timestream_query.get_paginator("query").paginate(QueryString=query):
+        for row in page["Rows"]:
+            time_ms, sequence, position, reason = (cell["ScalarValue"] for cell in row["Data"])
+            rows.append(Stored(int(time_ms), int(sequence), position, reason))
+    return rows
+
+
+def wait_until_stored(timestream_query: Any, thing: str, state: Path, timeout_s: float) -> None:  # noqa: ANN401
+    """Return when every sample ever taken is in the store, or after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    outbox = Outbox(state)
+    try:
+        taken = outbox.appended(Stream.TELEMETRY)
+    finally:
+        outbox.close()
+    while time.monotonic() < deadline and len(stored_samples(timestream_query, thing)) < taken:
+        time.sleep(0.25)
+
+
+def report(timestream_query: Any, thing: str, state: Path, narrator: Narrator, heartbeats: int, page: str) -> Any:  # noqa: ANN401
+    """The report as an object for JSON. Paging and overrides come with later parts; until then there are none."""
+    samples = stored_samples(timestream_query, thing)
+    outbox = Outbox(state)
+    try:
+        taken = outbox.appended(Stream.TELEMETRY)
+    finally:
+        outbox.close()
+    stored = len({sample.sequence for sample in samples})
+    transfers = [
+        {"time": iso(now.time_ms), "position": now.position, "reason": now.reason}
+        for before, now in pairwise(samples)
+        if now.position != before.position
+    ]
+    return {
+        "decisions": narrator.decisions,
+        "transfers": transfers,
+        "telemetry": {"samples": taken, "stored": stored, "lost": taken - stored},
+        "heartbeats": heartbeats,
+        "alerts": narrator.alerts,
+        "pagerduty": [],
+        "overrides": [],
+        "page": page,
+    }
+
+
+def write(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write the report as JSON."""
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,179 @@
+"""`solarshed demo`: starts everything, tells what happens, ends everything."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from demo import report as reports
+from demo.deployment import create_table, deploy
+from demo.emulator import Emulator, client
+from demo.narrator import Narrator
+from demo.observer import Observer
+from demo.page.server import Page, serve
+from demo.processes import DemoError, Process, stop_all
+from demo.provisioning import provision
+from demo.settings import NOTE, SPEED, THING, write_settings
+from demo.timestream.server import Endpoint
+from demo.timestream.server import serve as serve_timestream
+
+_SHED_READY_TIMEOUT_S = 20.0
+_CONTROL_READY_TIMEOUT_S = 20.0
+# For the samples on their way when the demo ends by itself. Ctrl-C does not wait for them.
+_DRAIN_TIMEOUT_S = 20.0
+# Everything must be gone within 5 s of Ctrl-C.
+_STOP_GRACE_S = 2.5
+
+
+def main(*, seconds: float | None, report: Path | None, port: int) -> int:
+    """Run until `seconds` have passed, or Ctrl-C, and write the report if one is asked for.
+
+    Raises:
+        DemoError, OSError: a part did not start or ended by itself; everything else has been ended by then.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    if report is not None and not report.resolve().parent.is_dir():
+        raise DemoError(f"the report cannot be written: {report.resolve().parent} is not a folder")
+
+    directory = Path(tempfile.mkdtemp(prefix="solarshed-demo-"))
+    demo = Demo(directory, port)
+    try:
+        demo.start(stopping)
+        demo.watch(stopping, seconds)
+        if report is not None:
+            reports.write(report, demo.end_and_report(wait=not stopping.is_set()))
+            demo.narrator.say(f"report written to {report}")
+    finally:
+        demo.narrator.say("stopping everything ...")
+        demo.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+        print("stopped.", flush=True)
+    return 0
+
+
+class Demo:
+    """All the parts. What has been started is stopped by `stop`, whatever happened in between."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.narrator = Narrator()
+        self._directory = directory
+        self._state = directory / "state"
+        self._port = port
+        self._processes: list[Process] = []
+        self._emulator: Emulator | None = None
+        self._timestream: Endpoint | None = None
+        self._observer: Observer | None = None
+        self._page: Page | None = None
+
+    def start(self, stopping: threading.Event) -> None:
+        """Start every part in turn. Returns early when `stopping` is set."""
+        for step in self._steps():
+            if stopping.is_set():
+                return
+            print(f"  {step}", flush=True)
+
+    def _steps(self) -> Iterator[str]:
+        """Each step yields what it has started, once that works."""
+        began = time.monotonic()
+
+        def done(text: str) -> str:
+            return f"{time.monotonic() - began:5.1f} s  {text}"
+
+        print(f"Solarshed on one machine. {NOTE}\nStarting:", flush=True)
+        self._timestream = serve_timestream()
+        # The page comes first because its port is the one that may be taken.
+        self._page = serve(THING, port=self._port, note=NOTE, client=self._client("timestream-query"))
+        yield done(f"stand-in for Timestream   {self._timestream.url}")
+
+        self._emulator = Emulator(
+            self._directory,
+            {
+                "AWS_ENDPOINT_URL_TIMESTREAM_WRITE": self._timestream.url,
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
+        self._emulator.start()
+        yield done(f"emulated AWS              {self._emulator.url}, MQTT on port {self._emulator.mqtt_port}")
+
+        outputs = deploy(self._emulator, self._directory)
+        create_table(self._client("timestream-write"), self._directory)
+        yield done("this project's CDK app    deployed into it")
+
+        uplink = provision(self._emulator, THING, outputs["DevicePolicyName"], self._directory)
+        self._observer = Observer(self._emulator, self._directory, self.narrator.hear)
+        self._observer.start()
+        yield done("device certificate        signed; stand-in for the rules' S3 action listens")
+
+        shed = self._directory / "shed"
+        shed.mkdir()
+        config = self._directory / "config.toml"
+        write_settings(config, shed, self._state, uplink)
+        simulator = self._run(
+            "the simulated shed",
+            [sys.executable, "-m", "demo.shed", "--directory", shed, "--speed", str(SPEED)],
+        )
+        simulator.wait_for_line("ready", _SHED_READY_TIMEOUT_S)
+        yield done("simulated shed            serial line, thermometer and pins")
+
+        command = Path(sys.executable).with_name("solarshed")
+        pins = {"GPIOZERO_PIN_FACTORY": "solarshed-demo", "SOLARSHED_DEMO_PINS": str(shed / "pins")}
+        control = self._run("solarshed control", [command, "control", "--config", config], pins)
+        control.wait_for_line("deciding", _CONTROL_READY_TIMEOUT_S)
+        self._run("solarshed uplink", [command, "uplink", "--config", config])
+        yield done("solarshed control, solarshed uplink")
+        print(f"\nThe page: {self._page.url}    (Ctrl-C ends everything)\n", flush=True)
+
+    def watch(self, stopping: threading.Event, seconds: float | None) -> None:
+        """Return after `seconds`, or when `stopping` is set.
+
+        Raises:
+            DemoError: a part has ended by itself.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not stopping.wait(0.2):
+            for process in self._running():
+                process.check()
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+
+    def end_and_report(self, *, wait: bool) -> Any:  # noqa: ANN401 - JSON
+        """Stop deciding, wait until all that was sampled is stored (or not), and say what happened."""
+        if self._page is None or self._observer is None:
+            raise DemoError("stopped before everything had started; there is nothing to report")
+        by_name = {process.name: process for process in self._processes}
+        stop_all([by_name["solarshed control"]], _STOP_GRACE_S)
+        query = self._client("timestream-query")
+        reports.wait_until_stored(query, THING, self._state, _DRAIN_TIMEOUT_S if wait else 1.0)
+        return reports.report(query, THING, self._state, self.narrator, self._observer.puts, self._page.url)
+
+    def stop(self) -> None:
+        """End everything that was started, in at most 5 s. Harmless when repeated."""
+        if self._observer is not None:
+            self._observer.stop()
+        stop_all(list(reversed(self._running())), _STOP_GRACE_S)
+        for part in (self._page, self._timestream):
+            if part is not None:
+                part.close()
+
+    def _running(self) -> list[Process]:
+        emulator = [self._emulator.process] if self._emulator and self._emulator.process else []
+        return emulator + self._processes
+
+    def _run(self, name: str, command: list[str | Path], more: dict[str, str] | None = None) -> Process:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(more or {})}
+        log = self._directory / f"{name.replace(' ', '-')}.log"
+        process = Process(name, command, environment, log)
+        self._processes.append(process)
+        return process
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401 - one of boto3's many client types
+        assert self._timestream is not None  # noqa: S101 - it is started first
+        return client(service, self._timestream.url)

@@ -1,0 +1,63 @@
+"""The demo's device settings: production's rules and thresholds, with times shortened to fit a day of two minutes."""
+
+import json
+from pathlib import Path
+
+from device.settings import Settings, Uplink, parse
+
+THING = "shed"
+SPEED = 720
+SENSOR_ID = "28-000005e2fdc3"
+
+NOTE = (
+    "Simulated shed: a day passes in 2 minutes. Thresholds are production's; its timers are shortened to match "
+    "(low hold 60 s -> 1 s, recover hold 5 min -> 2 s, least time on grid 30 min -> 4 s, on battery 5 min -> 2 s, "
+    "cooling 10 min -> 2 s, a sample a minute -> one a second)."
+)
+
+
+def write_settings(path: Path, shed: Path, state: Path, uplink: Uplink) -> Settings:
+    """Write the settings file for `solarshed control` and `solarshed uplink`, and return what it says."""
+
+    def quoted(value: object) -> str:
+        # A JSON string is a TOML string too.
+        return json.dumps(str(value))
+
+    text = f"""\
+thing = {quoted(THING)}
+state_directory = {quoted(state)}
+
+[battery]
+low_hold_s = 1
+recover_hold_s = 2
+least_time_on_grid_s = 4
+least_time_on_battery_s = 2
+
+[box]
+least_cooling_time_s = 2
+
+[monitor]
+serial_port = {quoted(shed / "mate")}
+stale_after_s = 3
+
+[thermometer]
+sensor_id = {quoted(SENSOR_ID)}
+directory = {quoted(shed / "w1")}
+period_s = 0.5
+stale_after_s = 3
+
+[control]
+tick_s = 0.25
+sample_interval_s = 1
+heartbeat_interval_s = 5
+boot_grace_s = 10
+
+[uplink]
+endpoint = {quoted(uplink.endpoint)}
+port = {uplink.port}
+certificate = {quoted(uplink.certificate)}
+private_key = {quoted(uplink.private_key)}
+ca = {quoted(uplink.ca)}
+"""
+    path.write_text(text)
+    return parse(text)

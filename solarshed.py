@@ -111,9 +111,9 @@ def _decode(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from demo import run
+    from demo.run import main as run_demo
 
-    return run.main(seconds=args.seconds, report=args.report, port=args.port)
+    return run_demo(seconds=args.seconds, report=args.report, port=args.port)
 
 
 if __name__ == "__main__":

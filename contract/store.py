@@ -10,7 +10,7 @@ a multi-measure value; a record is identified by dimensions, measure name and ti
 | mx           | mx0, mx1 ... mx10         | each charge controller| the same                                         |
 | fndc         | fndc1 ... fndc10          | each FLEXnet DC       | the same                                         |
 
-Every physical value is DOUBLE. `position`, `reason`, `alerts` (active ones, comma-separated, "-" for none) and
+Every physical value is DOUBLE. `position`, `reason`, `alerts` (active ones, comma-separated, NULL for none) and
 `boot_id` are VARCHAR, `sequence` is BIGINT, `clock_synchronised` is BOOLEAN.
 """
 

@@ -59,6 +59,8 @@ class Emulator:
         Raises:
             DemoError: it did not come up.
         """
+        temporary = self._directory / "tmp"
+        temporary.mkdir(exist_ok=True)
         environment = {
             **self.client_environment(),
             **self._lambda_environment,
@@ -69,6 +71,8 @@ class Emulator:
             "AUTH": "true",
             "PERSIST_STATE": "1" if self._keep_state else "0",
             "S3_PERSIST": "1" if self._keep_state else "0",
+            # Where its Lambda workers unpack their code.
+            "TMPDIR": str(temporary),
             "STATE_DIR": str(self._directory / "state"),
             "S3_DATA_DIR": str(self._directory / "s3"),
             "SFTP_ENABLED": "0",

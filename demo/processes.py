@@ -1,12 +1,21 @@
 """Child processes that end when they are told to, with everything they started themselves."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+# prctl(2): what the kernel sends a process when its parent ends, however that happens.
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _end_with_the_demo() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class DemoError(OSError):
@@ -27,6 +36,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_the_demo,
             )
 
     @property

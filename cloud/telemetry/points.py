@@ -11,11 +11,15 @@ from contract.topics import check_thing_name
 
 Value = float | int | bool | str
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_SOURCE = re.compile(r"([a-z]+)[0-9]{1,2}")
+# The store keeps some names for itself. Over one of them, an overlong value or half a character it refuses the whole
+# call, and with it the points of other messages: what it cannot take must be refused here.
+_NAME = re.compile(r"(?!(time|thing|source)\Z|measure_|ts_)[a-z][a-z0-9_]{0,63}")
+_SOURCE = re.compile(r"([a-z]{1,16})[0-9]{1,2}")
 # Room for the clock of a Pi that has not been set yet (1970) and for some centuries to come.
 _MAX_TIME_MS = 1 << 43
+# The store takes 2048 bytes, and a character has up to four.
 _MAX_TEXT = 256
+_MAX_ALERTS_TEXT = 512
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def _points_of_sample(thing: str, sample: dict[str, Any]) -> Iterator[Point]:
     }
     decision["position"] = _text("position", sample.get("position"))
     decision["reason"] = _text("reason", sample.get("reason"))
-    decision["alerts"] = ",".join(_text("alert", alert) for alert in _list("alerts", sample.get("alerts")))
+    alerts = [_text("alert", alert) for alert in _list("alerts", sample.get("alerts"))]
+    decision["alerts"] = _text("alerts", ",".join(alerts), _MAX_ALERTS_TEXT)
     decision["boot_id"] = _text("boot_id", sample.get("boot_id"))
     decision["clock_synchronised"] = _flag("clock_synchronised", sample.get("clock_synchronised"))
     decision["sequence"] = sequence
@@ -87,7 +92,7 @@ def _scalar(name: str, value: object) -> Value:
 def _named(where: str, values: object) -> Iterator[tuple[str, object]]:
     for name, value in _dict(where, values).items():
         if not _NAME.fullmatch(name):
-            raise MessageError(f"{where} has {name!r}: a lower-case name was expected")
+            raise MessageError(f"{where} has {name!r}: a lower-case name that the store leaves free was expected")
         yield name, value
 
 
@@ -103,9 +108,9 @@ def _list(name: str, value: object) -> list[Any]:
     return value
 
 
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise MessageError(f"{name} is not a text of at most {_MAX_TEXT} characters")
+def _text(name: str, value: object, most: int = _MAX_TEXT) -> str:
+    if not isinstance(value, str) or len(value) > most or not value.isprintable():
+        raise MessageError(f"{name} is not a text of at most {most} printable characters")
     return value
 
 

@@ -87,5 +87,4 @@ def _measure(name: str, value: Value) -> MeasureValueTypeDef:
     if isinstance(value, float):
         # repr keeps every digit; 54.0 stays a DOUBLE because its type is stated, not guessed.
         return {"Name": name, "Type": "DOUBLE", "Value": repr(value)}
-    # Timestream takes no empty text; a dash stands for "none".
-    return {"Name": name, "Type": "VARCHAR", "Value": value or "-"}
+    return {"Name": name, "Type": "VARCHAR", "Value": value}

@@ -1,0 +1,221 @@
+"""`solarshed demo` as a person runs it: as a process of its own, told only what the README tells."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.emulator import free_port
+
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
+
+SOLARSHED = Path(sys.executable).with_name("solarshed")
+
+
+@dataclass
+class Run:
+    """A demo that has been started, and what it printed so far."""
+
+    process: subprocess.Popen[str]
+    port: int
+    temporary: Path
+    printed: str = ""
+
+    def read_until(self, text: str) -> None:
+        assert self.process.stdout is not None
+        while text not in self.printed:
+            line = self.process.stdout.readline()
+            assert line, f"the demo ended before it said {text!r}:\n{self.printed}"
+            self.printed += line
+
+    def end(self) -> int:
+        output, _ = self.process.communicate(timeout=180)
+        self.printed += output
+        return self.process.returncode
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def left_behind(self) -> list[str]:
+        """Processes that still carry the marker this demo's children inherited, and files in its temporary folder."""
+        marker = f"TMPDIR={self.temporary}".encode()
+        left = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if marker in environment.read_bytes():
+                    left.append(environment.parent.joinpath("cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return left + [str(path) for path in self.temporary.rglob("*")]
+
+
+def start(temporary: Path, *arguments: str | Path) -> Run:
+    port = free_port()
+    process = subprocess.Popen(
+        [SOLARSHED, "demo", "--port", str(port), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    return Run(process, port, temporary)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="demo-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+    """A demo of 90 s that has ended by itself: the run, its report, and what the page said while it ran."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "tmp").mkdir()
+    run = start(folder / "tmp", "--for", "90", "--report", folder / "report.json")
+    try:
+        run.read_until("over temperature")
+        page = {
+            "now": run.get("/api/now"),
+            "events": run.get("/api/events?range=15m"),
+            "panels": run.get("/api/panels"),
+        }
+        status = run.end()
+    finally:
+        run.process.kill()
+    assert status == 0, run.printed
+    return run, json.loads((folder / "report.json").read_text()), page
+
+
+Finished = tuple[Run, dict[str, Any], dict[str, Any]]
+
+
+def test_the_report_shows_a_transfer_to_grid_and_back_and_one_for_heat(finished: Finished) -> None:
+    _, report, _ = finished
+
+    transfers = [(transfer["position"], transfer["reason"]) for transfer in report["transfers"]]
+
+    assert ("grid", "battery_low") in transfers
+    assert ("battery", "over_temperature") in transfers
+    assert ("battery", "battery_recovered") in transfers
+
+
+def test_every_sample_taken_is_stored(finished: Finished) -> None:
+    _, report, _ = finished
+
+    assert report["telemetry"]["samples"] >= 60
+    assert report["telemetry"]["stored"] == report["telemetry"]["samples"]
+    assert report["telemetry"]["lost"] == 0
+
+
+def test_heartbeats_alerts_and_decisions_are_counted(finished: Finished) -> None:
+    _, report, _ = finished
+
+    raised = [alert["alert"] for alert in report["alerts"] if alert["action"] == "raise"]
+
+    assert report["heartbeats"] >= 10
+    assert report["decisions"] >= 200
+    assert raised[:2] == ["battery_low", "over_temperature"]
+
+
+def test_the_terminal_says_what_started_where_the_page_is_and_what_happened(finished: Finished) -> None:
+    run, report, _ = finished
+
+    for part in ("Timestream", "AWS", "CDK app", "certificate", "simulated shed", "solarshed control"):
+        assert part in run.printed
+    assert report["page"] in run.printed
+    assert "a day passes in 2 minutes" in run.printed
+    for event in (
+        "GRID     battery low",
+        "BATTERY  over temperature",
+        "ALERT    over_temperature",
+        "BATTERY  battery rec",
+    ):
+        assert event in run.printed
+
+
+def test_the_page_knew_while_it_ran(finished: Finished) -> None:
+    _, _, page = finished
+
+    assert page["now"]["position"] in ("grid", "battery")
+    assert page["events"]["events"]
+
+
+def test_nothing_is_left_behind(finished: Finished) -> None:
+    run, _, _ = finished
+
+    assert run.left_behind() == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", run.port)) != 0
+
+
+def test_ctrl_c_ends_everything_within_five_seconds(temporary: Path) -> None:
+    run = start(temporary)
+    try:
+        run.read_until("The page:")
+        time.sleep(2)
+        began = time.monotonic()
+        run.process.send_signal(signal.SIGINT)
+        status = run.end()
+        took_s = time.monotonic() - began
+    finally:
+        run.process.kill()
+
+    assert status == 0
+    assert took_s < 5
+    assert run.left_behind() == []
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_behind(temporary: Path) -> None:
+    run = start(temporary)
+    try:
+        run.read_until("emulated AWS")
+        run.process.send_signal(signal.SIGINT)
+        run.end()
+    finally:
+        run.process.kill()
+
+    assert run.left_behind() == []
+
+
+def test_an_occupied_port_is_one_line_with_the_remedy(temporary: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = subprocess.run(
+            [SOLARSHED, "demo", "--port", str(taken.getsockname()[1])],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            check=False,
+        )
+
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "--port" in ended.stderr
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(temporary: Path) -> None:
+    ended = subprocess.run(
+        [SOLARSHED, "demo", "--for", "1", "--report", temporary / "nowhere" / "report.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "nowhere" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -1,0 +1,39 @@
+"""One emulated AWS with this project's stack in it, shared by all tests of this folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.deployment import create_table, deploy
+from demo.emulator import Emulator, client
+from demo.timestream.server import Endpoint, serve
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The cloud half on this machine."""
+
+    emulator: Emulator
+    timestream: Endpoint
+    outputs: dict[str, str]
+
+    def query(self) -> Any:  # noqa: ANN401 - a boto3 client
+        """A timestream-query client of the stand-in."""
+        return client("timestream-query", self.timestream.url)
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    directory: Path = tmp_path_factory.mktemp("cloud")
+    with serve() as timestream:
+        emulator = Emulator(directory, {"AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url}, keep_state=True)
+        try:
+            emulator.start()
+            outputs = deploy(emulator, directory)
+            create_table(client("timestream-write", timestream.url), directory)
+            yield Cloud(emulator, timestream, outputs)
+        finally:
+            emulator.stop()

@@ -94,21 +94,24 @@ def _by_battery(state: State, limits: Limits, now_s: float) -> Decision:
     may_leave_at_s = state.position_since_s + dwell_s
     low_at_s = _after(state.low_since_s, limits.low_hold_s)
     recovered_at_s = _after(state.recovered_since_s, limits.recover_hold_s)
-    if on_grid and recovered_at_s is not None:
-        recovered_at_s = max(recovered_at_s, may_leave_at_s)
+    if on_grid:
+        recovered_at_s = _later(recovered_at_s, may_leave_at_s)
 
     recovered = _is_past(recovered_at_s, now_s)
     is_low = (state.battery_is_low or _is_past(low_at_s, now_s)) and not recovered
     state = replace(state, battery_is_low=is_low)
 
     if is_low and (on_grid or now_s >= may_leave_at_s):
-        return _decision(Position.GRID, Reason.BATTERY_LOW, recovered_at_s, state, now_s)
+        on_grid_since_s = state.position_since_s if on_grid else now_s
+        may_return_at_s = _later(recovered_at_s, on_grid_since_s + limits.least_time_on_grid_s)
+        return _decision(Position.GRID, Reason.BATTERY_LOW, may_return_at_s, state, now_s)
     if recovered:
         return _decision(Position.BATTERY, Reason.BATTERY_RECOVERED, None, state, now_s)
     if on_grid:
         return _decision(Position.GRID, Reason.HOLD, recovered_at_s, state, now_s)
-    to_grid_at_s = may_leave_at_s if is_low else low_at_s and max(low_at_s, may_leave_at_s)
-    return _decision(Position.BATTERY, Reason.HOLD, to_grid_at_s, state, now_s)
+    to_grid_at_s = may_leave_at_s if is_low else _later(low_at_s, may_leave_at_s)
+    # On battery already, the end of the recover hold changes only the reason.
+    return _decision(Position.BATTERY, Reason.HOLD, _earlier(to_grid_at_s, recovered_at_s), state, now_s)
 
 
 def _observe(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
@@ -159,6 +162,14 @@ def _since(since_s: float | None, is_so: bool, now_s: float) -> float | None:
 
 def _after(since_s: float | None, duration_s: float) -> float | None:
     return None if since_s is None else since_s + duration_s
+
+
+def _later(at_s: float | None, not_before_s: float) -> float | None:
+    return None if at_s is None else max(at_s, not_before_s)
+
+
+def _earlier(one_s: float | None, other_s: float | None) -> float | None:
+    return min((at_s for at_s in (one_s, other_s) if at_s is not None), default=None)
 
 
 def _is_past(at_s: float | None, now_s: float) -> bool:

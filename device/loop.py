@@ -53,7 +53,8 @@ class Loop:
         """
         seen = self._sensors.seen(now_s)
         decision = decide(seen.readings, self._state, self._limits, now_s)
-        self._switch.write(decision.position)
+        # Kept before the write: relays that fail must not make the next decision forget how hot the box was.
         self._state = decision.state
+        self._switch.write(decision.position)
         self._recorder.record(decision, seen)
         return decision

@@ -7,6 +7,7 @@ is replaced, not queued: an old one would say that a dead device is alive.
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,7 @@ CREATE TABLE heartbeat (
 );
 """
 _BUSY_TIMEOUT_S = 5.0
+_BUSY_RETRY_S = 0.05
 
 
 class Stream(StrEnum):
@@ -60,12 +62,16 @@ class Outbox:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            self._prepare()
+            try:
+                self._prepare()
+            except sqlite3.Error:
+                self._db.close()
+                raise
         except (OSError, sqlite3.Error) as e:
             raise OutboxError(f"outbox {path}: {e}; see that the directory is writable and the disk not full") from e
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_wal()
         # A power cut may take the last commits, never the file: enough for samples, and kind to the card.
         self._db.execute("PRAGMA synchronous = NORMAL")
         with self._db:
@@ -77,6 +83,19 @@ class Outbox:
                 self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             elif version != _SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"has version {version}, this software knows {_SCHEMA_VERSION}")
+
+    def _switch_to_wal(self) -> None:
+        # Here SQLite itself does not wait for the other process; control and uplink make the file at the same moment.
+        give_up_at_s = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at_s:
+                    raise
+                time.sleep(_BUSY_RETRY_S)
+            else:
+                return
 
     def append(self, rows: Sequence[tuple[Stream, str]]) -> None:
         """Add messages in one transaction: all of them or none.

@@ -23,7 +23,7 @@ class Relays:
         try:
             for pin in pins:
                 self._outputs.append(gpiozero.DigitalOutputDevice(pin, initial_value=False))
-        except (gpiozero.GPIOZeroError, OSError, ImportError) as e:
+        except Exception as e:  # lgpio's own error, raised for a pin that is taken, has no parent but this
             self.close()
             raise RelayError(
                 f"GPIO {pin} cannot be used: {e}; see that this is a Pi, that the user is in group gpio and that no "

@@ -19,6 +19,8 @@ DEFAULT_PATH = Path("/etc/solarshed/config.toml")
 # A band narrower than two steps of its source is noise: 0.1 V from a charge controller or a FLEXnet DC.
 LEAST_BAND_V = 0.2
 LEAST_BAND_C = 1.0
+# What binary fractions may make of a band that is just wide enough: 32.3 - 31.3 is below 1.0.
+_ROUNDING = 1e-9
 
 
 class SettingsError(ValueError):
@@ -181,12 +183,12 @@ def parse(text: str) -> Settings:
 
 def _check_together(settings: Settings) -> None:
     battery, box = settings.battery, settings.box
-    if battery.recover_voltage_v - battery.low_voltage_v < LEAST_BAND_V - 1e-9:
+    if battery.recover_voltage_v - battery.low_voltage_v < LEAST_BAND_V - _ROUNDING:
         raise SettingsError(
             f"battery.recover_voltage_v = {battery.recover_voltage_v} must be at least {LEAST_BAND_V} V above "
             f"battery.low_voltage_v = {battery.low_voltage_v}; raise the one or lower the other"
         )
-    if box.trip_temperature_c - box.clear_temperature_c < LEAST_BAND_C:
+    if box.trip_temperature_c - box.clear_temperature_c < LEAST_BAND_C - _ROUNDING:
         raise SettingsError(
             f"box.clear_temperature_c = {box.clear_temperature_c} must be at least {LEAST_BAND_C} C below "
             f"box.trip_temperature_c = {box.trip_temperature_c}; lower the one or raise the other"
@@ -215,7 +217,9 @@ def _value(name: str, f: Field[Any], value: object) -> object:
 
 
 def _bounded(name: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Only a float is asked: an integer of 400 digits is too large for math.isfinite, and the bounds refuse it.
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite:
         raise SettingsError(f"{name} = {value!r} is not a number; write one from {low:g} to {high:g}")
     if not low <= value <= high:
         raise SettingsError(f"{name} = {value!r} is out of bounds; write a number from {low:g} to {high:g}")

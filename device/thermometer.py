@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,9 @@ log = logging.getLogger(__name__)
 # The DS18B20's range. The library passes on what is outside of it: -110 C has been seen on a pulled pin.
 _LEAST_C = -55.0
 _MOST_C = 125.0
+
+# As the kernel spells it, in small letters: it is the name of a folder.
+_SENSOR_ID = re.compile(r"28-[0-9a-f]{12}")
 
 
 class ThermometerError(ValueError):
@@ -77,13 +81,12 @@ class Thermometer:
 
 
 def _serial_number(sensor_id: str) -> str:
-    family, _, serial_number = sensor_id.partition("-")
-    if family != "28" or len(serial_number) != 12:
+    if not _SENSOR_ID.fullmatch(sensor_id):
         raise ThermometerError(
             f"thermometer.sensor_id = {sensor_id!r} is not a DS18B20's; write 28- and twelve hexadecimal digits, "
             "as `ls /sys/bus/w1/devices` shows it"
         )
-    return serial_number
+    return sensor_id.removeprefix("28-")
 
 
 def _sensor_class(directory: str) -> Any:  # noqa: ANN401 - the library has no types

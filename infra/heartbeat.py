@@ -19,7 +19,10 @@ class Heartbeat(Construct):
         self.bucket = deployment.bucket(self, "Bucket")
         errors = deployment.queue(self, "Errors")
         role = iam.Role(self, "RuleRole", assumed_by=iam.ServicePrincipal("iot.amazonaws.com"))
-        self.bucket.grant_put(role, f"{_PREFIX}*")
+        # `grant_put` would allow six actions, one with a wildcard.
+        iam.Grant.add_to_principal(
+            grantee=role, actions=["s3:PutObject"], resource_arns=[self.bucket.arn_for_objects(f"{_PREFIX}*")]
+        )
         errors.grant_send_messages(role)
         topic_rule(
             self,

@@ -34,6 +34,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             emulator.start()
             outputs = deploy(emulator, directory)
             create_table(client("timestream-write", timestream.url), directory)
+            # What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
+            emulator.client("sqs").set_queue_attributes(
+                QueueUrl=outputs["TelemetryQueueUrl"], Attributes={"VisibilityTimeout": "5"}
+            )
             yield Cloud(emulator, timestream, outputs)
         finally:
             emulator.stop()

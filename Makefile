@@ -11,6 +11,7 @@ export npm_config_cache := $(CURDIR)/.cache/npm
 export JSII_RUNTIME_PACKAGE_CACHE_ROOT := $(CURDIR)/.cache/jsii
 export CDK_HOME := $(CURDIR)/.cache/cdk
 export CDK_DISABLE_CLI_TELEMETRY := true
+export NODE_DISABLE_COMPILE_CACHE := 1
 
 .PHONY: demo test check format lock setup clean
 

@@ -50,6 +50,7 @@ def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
         "CDK_HOME": str(directory / "cdk-home"),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",
+        "NODE_DISABLE_COMPILE_CACHE": "1",
         "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(_ROOT / ".cache" / "jsii"),
     }
 

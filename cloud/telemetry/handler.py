@@ -18,7 +18,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud.telemetry.points import Point, points_of
-from cloud.telemetry.timestream import MAX_RECORDS, Rejected, TimestreamWriter
+from cloud.telemetry.timestream import CLIENT_CONFIG, MAX_RECORDS, Rejected, TimestreamWriter
 from contract.messages import MessageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _writer() -> TimestreamWriter:
 
 @cache
 def _s3() -> S3Client:
-    client: S3Client = boto3.client("s3")
+    client: S3Client = boto3.client("s3", config=CLIENT_CONFIG)
     return client
 
 

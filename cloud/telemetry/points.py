@@ -11,8 +11,8 @@ from contract.topics import check_thing_name
 
 Value = float | int | bool | str
 
-# The store keeps some names for itself. Over one of them, an overlong value or half a character it refuses the whole
-# call, and with it the points of other messages: what it cannot take must be refused here.
+# The store keeps some names for itself. Over one of them, or a text that is empty, too long or holds half a character,
+# it refuses the whole call, and with it the points of other messages: what it cannot take must be refused here.
 _NAME = re.compile(r"(?!(time|thing|source)\Z|measure_|ts_)[a-z][a-z0-9_]{0,63}")
 _SOURCE = re.compile(r"([a-z]{1,16})[0-9]{1,2}")
 # Room for the clock of a Pi that has not been set yet (1970) and for some centuries to come.
@@ -68,7 +68,8 @@ def _points_of_sample(thing: str, sample: dict[str, Any]) -> Iterator[Point]:
     decision["position"] = _text("position", sample.get("position"))
     decision["reason"] = _text("reason", sample.get("reason"))
     alerts = [_text("alert", alert) for alert in _list("alerts", sample.get("alerts"))]
-    decision["alerts"] = _text("alerts", ",".join(alerts), _MAX_ALERTS_TEXT)
+    if alerts:
+        decision["alerts"] = _text("alerts", ",".join(alerts), _MAX_ALERTS_TEXT)
     decision["boot_id"] = _text("boot_id", sample.get("boot_id"))
     decision["clock_synchronised"] = _flag("clock_synchronised", sample.get("clock_synchronised"))
     decision["sequence"] = sequence
@@ -109,8 +110,8 @@ def _list(name: str, value: object) -> list[Any]:
 
 
 def _text(name: str, value: object, most: int = _MAX_TEXT) -> str:
-    if not isinstance(value, str) or len(value) > most or not value.isprintable():
-        raise MessageError(f"{name} is not a text of at most {most} printable characters")
+    if not isinstance(value, str) or not 1 <= len(value) <= most or not value.isprintable():
+        raise MessageError(f"{name} is not a text of 1 to {most} printable characters")
     return value
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # WriteRecords takes no more in one call.
 MAX_RECORDS = 100
 
-# Two tries of at most 6 s each stay well inside the Lambda's 30 s, for a batch of several calls.
-_CLIENT_CONFIG = Config(connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 2})
+# A call takes 16 s at the most; should several be that slow, the queue delivers the batch again.
+CLIENT_CONFIG = Config(connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,32 @@ class TimestreamWriter:
     def __init__(self, database: str, table: str, client: TimestreamWriteClient | None = None) -> None:
         self._database = database
         self._table = table
-        self._client: TimestreamWriteClient = client or boto3.client("timestream-write", config=_CLIENT_CONFIG)
+        self._client: TimestreamWriteClient = client or boto3.client("timestream-write", config=CLIENT_CONFIG)
 
     def write(self, points: Sequence[Point]) -> list[Rejected]:
         """Write at most MAX_RECORDS points in one call; those that are not returned are stored.
 
-        A point that is already stored, in the same or a higher version, counts as stored: a replay changes nothing.
+        A point that is already stored as it is, or in a higher version, counts as stored: a replay changes nothing.
 
         Raises:
-            botocore.exceptions.ClientError, BotoCoreError: throttled, unreachable or refused as a whole; try again.
+            botocore.exceptions.ClientError, BotoCoreError: throttled or unreachable; try again.
         """
         try:
             self._client.write_records(
                 DatabaseName=self._database, TableName=self._table, Records=[_record(point) for point in points]
             )
+        except self._client.exceptions.ValidationException as e:
+            # Over one record that it cannot read, the service refuses the whole call: find it, store the others.
+            if len(points) == 1:
+                return [Rejected(points[0], str(e))]
+            half = len(points) // 2
+            return self.write(points[:half]) + self.write(points[half:])
         except self._client.exceptions.RejectedRecordsException as e:
             refused: list[dict[str, Any]] = e.response["RejectedRecords"]  # type: ignore[typeddict-item]
             return [
                 Rejected(points[r["RecordIndex"]], str(r.get("Reason")))
                 for r in refused
-                if r.get("ExistingVersion", 0) < points[r["RecordIndex"]].version
+                if r.get("ExistingVersion", 0) <= points[r["RecordIndex"]].version
             ]
         return []
 

@@ -1,0 +1,107 @@
+"""A Timestream table for tests of the page: the stand-in of the demo, written and read through boto3."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import EndpointConnectionError
+
+from contract import store
+from demo.timestream.server import serve as serve_timestream
+
+if TYPE_CHECKING:
+    from mypy_boto3_timestream_query import TimestreamQueryClient
+    from mypy_boto3_timestream_write import TimestreamWriteClient
+    from mypy_boto3_timestream_write.type_defs import MeasureValueTypeDef, RecordTypeDef
+
+THING = "shed"
+OPTIONS: dict[str, Any] = {
+    "region_name": "us-east-1",
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",
+}
+SETTINGS = {
+    "battery_low_voltage_v": 49.9,
+    "battery_recover_voltage_v": 52.0,
+    "over_temperature_trip_c": 35.0,
+}
+MEASURES = {"battery_voltage_v": 51.2, "box_temperature_c": 25.0, "pv_power_w": 640.0, "load_power_w": 310.0}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One decision as it is stored. An empty text and an absent number are not stored, as in the real table."""
+
+    time_ms: int
+    position: str = "battery"
+    reason: str = "hold"
+    alerts: str = ""
+    thing: str = THING
+    numbers: dict[str, float] = field(default_factory=lambda: {**MEASURES, **SETTINGS})
+
+    def record(self) -> "RecordTypeDef":
+        """As `WriteRecords` takes it."""
+        values: list[MeasureValueTypeDef] = [
+            {"Name": name, "Value": str(value), "Type": "DOUBLE"} for name, value in self.numbers.items()
+        ]
+        texts = {"position": self.position, "reason": self.reason, "alerts": self.alerts}
+        values += [{"Name": name, "Value": text, "Type": "VARCHAR"} for name, text in texts.items() if text]
+        return {
+            "Dimensions": [
+                {"Name": store.DIMENSION_THING, "Value": self.thing},
+                {"Name": store.DIMENSION_SOURCE, "Value": store.SOURCE_CONTROL},
+            ],
+            "MeasureName": store.MEASURE_DECISION,
+            "MeasureValueType": "MULTI",
+            "MeasureValues": values,
+            "Time": str(self.time_ms),
+            "TimeUnit": "MILLISECONDS",
+        }
+
+
+class QueryClient:
+    """The real query client, whose network can be cut; keeps the SQL it was asked."""
+
+    def __init__(self, client: "TimestreamQueryClient") -> None:
+        self._client = client
+        self.cut = False
+        self.asked: list[str] = []
+
+    def query(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's own shape
+        self.asked.append(request["QueryString"])
+        if self.cut:
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+        return self._client.query(**request)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table: `write` samples into it, read it through `client`."""
+
+    client: Any
+    writer: "TimestreamWriteClient"
+
+    def write(self, *samples: Sample) -> None:
+        """Store `samples`, at most 100 a request."""
+        records = [sample.record() for sample in samples]
+        for start in range(0, len(records), 100):
+            self.writer.write_records(
+                DatabaseName=store.DATABASE, TableName=store.TABLE, Records=records[start : start + 100]
+            )
+
+
+@contextmanager
+def empty_table() -> Iterator[Table]:
+    """A new endpoint with database and table, and nothing in it."""
+    with serve_timestream() as endpoint:
+        reader = boto3.client("timestream-query", endpoint_url=endpoint.url, **OPTIONS)
+        writer = boto3.client("timestream-write", endpoint_url=endpoint.url, **OPTIONS)
+        writer.create_database(DatabaseName=store.DATABASE)
+        writer.create_table(DatabaseName=store.DATABASE, TableName=store.TABLE)
+        try:
+            yield Table(QueryClient(reader), writer)
+        finally:
+            reader.close()
+            writer.close()

@@ -1,0 +1,389 @@
+"""The page in a real browser, over the Timestream stand-in."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ViewportSize, expect
+from playwright.sync_api import Page as Tab
+
+from demo.page.server import Page, serve
+from tests.browser import chromium
+from tests.demo.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
+
+# On one worker, so that there is one browser.
+pytestmark = pytest.mark.xdist_group("page_browser")
+
+MINUTE_MS = 60_000
+NOTE = "Simulated shed: one day passes in 2 minutes"
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+
+# A refresh every two seconds, and a busy machine.
+NEWS_MS = 15_000
+
+
+@dataclass(frozen=True)
+class Night:
+    tab: Tab
+    samples: list[Sample]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def table() -> Iterator[Table]:
+    with empty_table() as made:
+        yield made
+
+
+@pytest.fixture
+def page(table: Table) -> Iterator[Page]:
+    with serve(THING, port=0, note=NOTE, client=table.client) as served:
+        yield served
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    context = browser.new_context(viewport=DESKTOP, color_scheme="light")
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def night(browser: Browser) -> Iterator[Night]:
+    """An opened page that tests may look at and point at, but not change."""
+    with empty_table() as table, serve(THING, port=0, note=NOTE, client=table.client) as page:
+        samples = write_a_night(table)
+        tab = browser.new_page(viewport=DESKTOP, color_scheme="light")
+        tab.goto(page.url)
+        segments(tab)
+        yield Night(tab, samples)
+        tab.close()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def write_a_night(table: Table) -> list[Sample]:
+    """Ten minutes: battery, then grid because it was low, then battery again; the newest sample is seconds old."""
+    start = now_ms() - 600_000
+    stretches = [("battery", "hold")] * 3 + [("grid", "battery_low")] * 4 + [("battery", "battery_recovered")] * 3
+    samples = [
+        Sample(start + i * MINUTE_MS + 59_000, position, reason, "battery_low" if reason == "battery_low" else "")
+        for i, (position, reason) in enumerate(stretches)
+    ]
+    table.write(*samples)
+    return samples
+
+
+def segments(tab: Tab) -> list[dict[str, str]]:
+    expect(tab.locator(".segment").first).to_be_visible(timeout=NEWS_MS)
+    found: list[dict[str, str]] = tab.eval_on_selector_all(".segment", "all => all.map(one => ({...one.dataset}))")
+    return found
+
+
+def assert_soon(holds: Callable[[], bool], tab: Tab) -> None:
+    """`holds` comes true; a canvas is drawn a frame later than the elements around it."""
+    deadline_s = time.monotonic() + NEWS_MS / 1000
+    while not holds():
+        assert time.monotonic() < deadline_s
+        tab.wait_for_timeout(50)
+
+
+def overflow_px(tab: Tab) -> int:
+    return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def line_rows(tab: Tab, panel: str, colour: str) -> list[int]:
+    """The rows of a panel's canvas in which a colour of the style sheet makes a long horizontal line."""
+    rows: list[int] = tab.evaluate(
+        """([panel, colour]) => {
+            const canvas = document.querySelector(`#${panel} canvas`);
+            const pen = canvas.getContext("2d");
+            const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${colour}`).trim();
+            const wanted = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+            const { data, width, height } = pen.getImageData(0, 0, canvas.width, canvas.height);
+            const near = (at) => data[at + 3] > 80 && wanted.every((part, i) => Math.abs(data[at + i] - part) < 30);
+            const drawn = (row) => Array.from({ length: width }, (_, x) => near((row * width + x) * 4));
+            return Array.from({ length: height }, (_, row) => row)
+                .filter((row) => drawn(row).filter(Boolean).length > width / 5);
+        }""",
+        [panel, colour],
+    )
+    return rows
+
+
+def test_the_answer_comes_first_position_reason_since_alerts_and_age(night: Night) -> None:
+    expect(night.tab.locator("#headline")).to_have_text("On BATTERY (solar)", timeout=NEWS_MS)
+    expect(night.tab.locator("#why")).to_have_text("The battery has recovered: sun and battery carry the load.")
+    expect(night.tab.locator("#since")).to_have_text(
+        re.compile(r"^Since .*\([23] min\), switched because: battery recovered")
+    )
+    expect(night.tab.locator("#alerts")).to_have_text("No alerts")
+    expect(night.tab.locator("#freshness")).to_have_text(re.compile(r"^Newest sample \d+ s ago$"))
+    expect(night.tab.locator("#note")).to_have_text(NOTE)
+    expect(night.tab).to_have_title("On BATTERY (solar) · Solarshed")
+
+
+def test_grid_and_an_active_alert_are_said_loudly(tab: Tab, page: Page, table: Table) -> None:
+    table.write(Sample(now_ms() - 2000), Sample(now_ms() - 1000, "grid", "battery_low", "battery_low"))
+
+    tab.goto(page.url)
+
+    expect(tab.locator("#headline")).to_have_text("On GRID", timeout=NEWS_MS)
+    expect(tab.locator("#alerts .alert")).to_have_text("Alert: battery low (warning)")
+
+
+def test_the_state_band_matches_the_samples(night: Night) -> None:
+    found = segments(night.tab)
+
+    assert [(one["position"], one["why"]) for one in found] == [
+        ("battery", "nothing calls for a change"),
+        ("grid", "battery low"),
+        ("battery", "battery recovered"),
+    ]
+    assert [int(one["from"]) for one in found] == [night.samples[i].time_ms for i in (0, 3, 7)]
+    assert [int(one["until"]) for one in found] == [night.samples[i].time_ms for i in (3, 7, 9)]
+
+
+def test_the_state_band_is_aligned_with_the_charts(night: Night) -> None:
+    edges = night.tab.eval_on_selector_all(
+        ".u-over", "all => all.map((one) => one.getBoundingClientRect()).map(({left, right}) => [left, right])"
+    )
+    grid = night.tab.locator(".segment[data-position=grid]").bounding_box()
+
+    assert len(edges) == 4
+    assert all(edge == edges[0] for edge in edges)
+    assert grid is not None
+    assert grid["width"] == pytest.approx((edges[0][1] - edges[0][0]) * 4 / 15, abs=2)
+
+
+def test_the_reason_of_a_stretch_shows_under_the_cursor_with_its_values(night: Night) -> None:
+    grid = night.tab.locator(".segment[data-position=grid]").bounding_box()
+    assert grid is not None
+    night.tab.mouse.move(grid["x"] + grid["width"] / 2, grid["y"] + grid["height"] / 2)
+
+    expect(night.tab.locator("#position .reason")).to_have_text(re.compile(r"^GRID: battery low \(.* 4 min\)$"))
+    expect(night.tab.locator("#power .at")).to_have_text(re.compile(r"^at \d\d:\d\d:\d\d$"))
+    night.tab.mouse.move(0, 0)
+    expect(night.tab.locator("#position .reason")).to_have_text("BATTERY: battery recovered")
+
+
+def test_low_recover_and_trip_are_drawn_as_lines(night: Night) -> None:
+    low, recover = line_rows(night.tab, "battery", "danger"), line_rows(night.tab, "battery", "good")
+
+    assert low
+    assert recover
+    assert max(recover) < min(low)
+    assert line_rows(night.tab, "temperature", "danger")
+    assert not line_rows(night.tab, "power", "danger")
+
+
+def test_legends_hold_the_newest_values_with_their_units(night: Night) -> None:
+    legends = {
+        "battery_voltage_v": "battery 51.2 V",
+        "battery_low_voltage_v": "low 49.9 V",
+        "battery_recover_voltage_v": "recover 52.0 V",
+        "box_temperature_c": "box 25.0 °C (77 °F)",
+        "over_temperature_trip_c": "trip 35.0 °C (95 °F)",
+        "pv_power_w": "solar 640 W",
+        "load_power_w": "load 310 W",
+    }
+    for column, text in legends.items():
+        expect(night.tab.locator(f"[data-column={column}]")).to_have_text(text, timeout=NEWS_MS)
+
+
+def test_every_chart_has_its_content_in_words(night: Night) -> None:
+    for panel, words in {
+        "battery": "Battery voltage, newest: battery 51.2 V",
+        "position": "BATTERY: battery recovered",
+        "temperature": "box was between 25.0",
+        "power": "load 310 W",
+    }.items():
+        label = night.tab.locator(f"#{panel} [role=img]").get_attribute("aria-label")
+        assert label is not None
+        assert words in label
+
+
+def test_events_are_listed_newest_first(night: Night) -> None:
+    expect(night.tab.locator("#events li span")).to_have_text(
+        [
+            "To BATTERY: battery recovered",
+            "Alert battery low cleared",
+            "To GRID: battery low",
+            "Alert battery low raised",
+        ],
+        timeout=NEWS_MS,
+    )
+
+
+def test_a_new_sample_appears_without_a_reload(tab: Tab, page: Page, table: Table) -> None:
+    table.write(Sample(now_ms() - 3000), Sample(now_ms() - 2000))
+    tab.goto(page.url)
+    expect(tab.locator("#headline")).to_have_text("On BATTERY (solar)", timeout=NEWS_MS)
+    tab.evaluate("window.notReloaded = true")
+
+    table.write(Sample(now_ms(), "grid", "battery_low", numbers={**MEASURES, **SETTINGS, "battery_voltage_v": 48.7}))
+
+    expect(tab.locator("#headline")).to_have_text("On GRID", timeout=NEWS_MS)
+    expect(tab.locator("[data-column=battery_voltage_v] b")).to_have_text("48.7 V")
+    expect(tab.locator("#events li span")).to_have_text(["To GRID: battery low"])
+    assert tab.evaluate("window.notReloaded")
+
+
+def test_silence_is_shown_as_silence(tab: Tab, page: Page, table: Table) -> None:
+    start = now_ms() - 9 * MINUTE_MS
+    table.write(Sample(start), Sample(start + MINUTE_MS, "grid", "battery_low"))
+
+    tab.goto(page.url)
+
+    expect(tab.locator("#headline")).to_have_text("Last known: on GRID", timeout=NEWS_MS)
+    expect(tab.locator("#freshness")).to_have_text("No sample for 8 min")
+    expect(tab.locator("#alerts")).to_have_text("")
+    expect(tab.locator("#status")).to_have_attribute("data-stale", "true")
+
+
+def test_an_age_grows_while_the_page_hears_nothing(tab: Tab, page: Page, table: Table) -> None:
+    table.write(*(Sample(now_ms() - ago_ms) for ago_ms in (3000, 2000, 1000)))
+    tab.clock.install()
+    tab.goto(page.url)
+    expect(tab.locator("#headline")).to_have_text("On BATTERY (solar)", timeout=NEWS_MS)
+
+    table.client.cut = True
+    tab.clock.fast_forward(60_000)
+
+    expect(tab.locator("#headline")).to_have_text("Last known: on BATTERY (solar)", timeout=NEWS_MS)
+
+
+def test_before_the_first_sample_the_page_says_so(tab: Tab, page: Page) -> None:
+    tab.goto(page.url)
+
+    expect(tab.locator("#headline")).to_have_text("No sample yet", timeout=NEWS_MS)
+    expect(tab.locator("#battery .empty")).to_have_text("No values in the last 15 min")
+    expect(tab.locator("#events")).to_have_text("Nothing changed in the last 15 min.")
+
+
+def test_without_timestream_a_banner_says_so_and_goes_by_itself(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    table.client.cut = True
+
+    tab.goto(page.url)
+
+    expect(tab.locator("#banner")).to_contain_text("Timestream does not answer", timeout=NEWS_MS)
+    table.client.cut = False
+    expect(tab.locator("#banner")).to_be_hidden(timeout=NEWS_MS)
+    expect(tab.locator("#headline")).to_have_text("On BATTERY (solar)")
+
+
+def test_when_its_own_server_is_gone_the_page_says_so(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    tab.goto(page.url)
+    segments(tab)
+
+    page.close()
+
+    expect(tab.locator("#banner")).to_contain_text("own server does not answer", timeout=NEWS_MS)
+    assert len(segments(tab)) == 3
+
+
+@pytest.mark.parametrize("colour_scheme", ["light", "dark"])
+def test_nothing_is_asked_of_another_host_and_the_console_stays_empty(
+    browser: Browser, page: Page, table: Table, colour_scheme: Literal["light", "dark"]
+) -> None:
+    write_a_night(table)
+    asked: list[str] = []
+    complaints: list[str] = []
+    context = browser.new_context(viewport=PHONE, color_scheme=colour_scheme)
+    tab = context.new_page()
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("response", lambda response: complaints.append(response.url) if not response.ok else None)
+
+    tab.goto(page.url)
+    segments(tab)
+    tab.get_by_label("1 h", exact=True).check()
+    expect(tab.locator("#events li").first).to_be_visible()
+    context.close()
+
+    assert complaints == []
+    assert len(asked) > 10
+    assert [url for url in asked if not url.startswith(page.url)] == []
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    tab.set_viewport_size(PHONE)
+
+    tab.goto(page.url)
+    segments(tab)
+
+    assert overflow_px(tab) <= 0
+
+
+def test_charts_follow_the_width_of_the_window(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    tab.goto(page.url)
+    segments(tab)
+
+    for width in (768, 390, 360):
+        tab.set_viewport_size({"width": width, "height": 740})
+
+        chart = tab.locator("#battery .uplot")
+        expect(chart).to_have_css("width", f"{tab.locator('#battery .plot').evaluate('it => it.clientWidth')}px")
+        assert overflow_px(tab) <= 0
+
+
+def test_dark_is_dark(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    tab.goto(page.url)
+    segments(tab)
+    body = tab.locator("body")
+
+    expect(body).to_have_css("background-color", "rgb(243, 245, 248)")
+    tab.emulate_media(color_scheme="dark")
+    expect(body).to_have_css("background-color", "rgb(13, 19, 25)")
+    assert_soon(lambda: line_rows(tab, "battery", "good") != [], tab)
+
+
+def test_the_range_is_kept_in_the_address(tab: Tab, page: Page, table: Table) -> None:
+    write_a_night(table)
+    tab.goto(page.url)
+    segments(tab)
+
+    tab.get_by_label("5 min", exact=True).check()
+    expect(tab).to_have_url(f"{page.url}?range=5m")
+    expect(tab.locator(".segment")).to_have_count(2, timeout=NEWS_MS)
+    tab.reload()
+
+    expect(tab.locator("#ranges input:checked")).to_have_value("5m")
+
+
+def test_hostile_text_is_shown_as_text(tab: Tab, page: Page, table: Table) -> None:
+    hostile = "<script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+    table.write(Sample(now_ms() - 2000), Sample(now_ms() - 1000, '"><b>grid', hostile, hostile))
+
+    tab.goto(page.url)
+
+    expect(tab.locator("#why")).to_contain_text("<script>", timeout=NEWS_MS)
+    expect(tab.locator("#alerts")).to_contain_text("<img src=x")
+    expect(tab.locator("#events")).to_contain_text("<script>")
+    assert tab.evaluate("window.hacked") is None
+    assert tab.locator("main img, main script, main b b").count() == 0
+
+
+def test_a_note_is_text_too(tab: Tab, table: Table) -> None:
+    with serve(THING, port=0, note="<img src=x onerror=alert(1)>", client=table.client) as page:
+        tab.goto(page.url)
+
+        expect(tab.locator("#note")).to_have_text("<img src=x onerror=alert(1)>", timeout=NEWS_MS)
+        assert tab.evaluate("document.images.length") == 0

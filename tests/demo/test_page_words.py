@@ -1,0 +1,55 @@
+"""What the page says in words."""
+
+import pytest
+
+from contract.positions import Reason
+from demo.page.words import EventKind, State, alert_names, events_between, reason_in_full, reason_in_short
+
+ON_BATTERY = State("battery", "hold", "")
+
+
+def test_a_switch_is_one_sentence_with_its_reason() -> None:
+    (event,) = events_between(ON_BATTERY, State("grid", "battery_low", ""))
+
+    assert (event.kind, event.text) == (EventKind.GRID, "To GRID: battery low")
+
+
+def test_a_new_reason_without_a_switch_says_that_nothing_moved() -> None:
+    (event,) = events_between(State("grid", "battery_low", ""), State("grid", "hold", ""))
+
+    assert (event.kind, event.text) == (EventKind.REASON, "Still on GRID: nothing calls for a change")
+
+
+def test_alerts_are_raised_and_cleared_one_by_one() -> None:
+    events = events_between(State("grid", "hold", "battery_low,over_temperature"), State("grid", "hold", "battery_low"))
+
+    assert [event.text for event in events] == ["Alert over temperature cleared"]
+    assert [event.text for event in events_between(ON_BATTERY, State("battery", "hold", "over_temperature"))] == [
+        "Alert over temperature raised"
+    ]
+
+
+def test_a_switch_comes_before_the_alerts_of_the_same_sample() -> None:
+    events = events_between(ON_BATTERY, State("grid", "battery_low", "battery_low"))
+
+    assert [event.kind for event in events] == [EventKind.GRID, EventKind.ALERT_RAISED]
+
+
+def test_equal_samples_are_no_event() -> None:
+    assert events_between(ON_BATTERY, ON_BATTERY) == []
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_words_for_people(reason: Reason) -> None:
+    assert "_" not in reason_in_short(reason)
+    assert reason_in_full(reason).endswith(".")
+
+
+def test_a_reason_of_a_newer_device_is_shown_by_its_name() -> None:
+    assert reason_in_short("moon_too_bright") == "moon too bright"
+    assert "moon too bright" in reason_in_full("moon_too_bright")
+
+
+def test_an_empty_list_of_alerts_has_no_names() -> None:
+    assert alert_names("") == []
+    assert alert_names("battery_low,over_temperature") == ["battery_low", "over_temperature"]

@@ -19,7 +19,7 @@ from demo.observer import Observer
 from demo.page.server import Page, serve
 from demo.processes import DemoError, Process, stop_all
 from demo.provisioning import provision
-from demo.settings import NOTE, SPEED, THING, write_settings
+from demo.settings import NOTE, SHORTENED, SPEED, THING, write_settings
 from demo.timestream.server import Endpoint
 from demo.timestream.server import serve as serve_timestream
 
@@ -87,7 +87,7 @@ class Demo:
         def done(text: str) -> str:
             return f"{time.monotonic() - began:5.1f} s  {text}"
 
-        print(f"Solarshed on one machine. {NOTE}\nStarting:", flush=True)
+        print(f"Solarshed on one machine. {NOTE}\nTimers: {SHORTENED}.\nStarting:", flush=True)
         self._timestream = serve_timestream()
         # The page comes first because its port is the one that may be taken.
         self._page = serve(THING, port=self._port, note=NOTE, client=self._client("timestream-query"))

@@ -9,10 +9,10 @@ THING = "shed"
 SPEED = 720
 SENSOR_ID = "28-000005e2fdc3"
 
-NOTE = (
-    "Simulated shed: a day passes in 2 minutes. Thresholds are production's; its timers are shortened to match "
-    "(low hold 60 s -> 1 s, recover hold 5 min -> 2 s, least time on grid 30 min -> 4 s, on battery 5 min -> 2 s, "
-    "cooling 10 min -> 2 s, a sample a minute -> one a second)."
+NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, timers are shortened to match."
+SHORTENED = (
+    "low hold 1 s (production: 60 s), recover hold 2 s (5 min), least time on grid 4 s (30 min) and on battery 2 s "
+    "(5 min), cooling 2 s (10 min), a sample a second (a minute), a heartbeat every 5 s (5 min)"
 )
 
 

@@ -5,6 +5,8 @@ silent (OutBack, "Mate Serial Communication Guide").
 """
 
 import logging
+import os
+import termios
 import threading
 import time
 from dataclasses import dataclass
@@ -89,7 +91,8 @@ class BatteryMonitor:
         port.exclusive = True
         try:
             port.open()
-        except (serial.SerialException, OSError) as e:
+        except (serial.SerialException, OSError, termios.error) as e:
+            # An adapter that is pulled during this ends in termios.error, which is no OSError.
             raise MonitorError(
                 f"serial port {self._port} cannot be opened: {_reason(e)}; see that the adapter is plugged in, that no "
                 "other program has it open, that the user is in group dialout, and what `ls /dev/serial/by-id` shows"
@@ -129,7 +132,5 @@ class BatteryMonitor:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong without pyserial's repetition of the port's name."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.split(": ")[-1]
-    return str(error)
+    """What went wrong, without what pyserial puts around it."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

@@ -86,10 +86,7 @@ def _write(outbox: Outbox, entry: Entry) -> None:
     rows = [(Stream.ALERT, alert) for alert in entry.alerts]
     if entry.sample is not None:
         rows.append((Stream.TELEMETRY, entry.sample))
-    if rows:
-        outbox.append(rows)
-    if entry.heartbeat is not None:
-        outbox.replace_heartbeat(entry.heartbeat)
+    outbox.append(rows, entry.heartbeat)
 
 
 class JournalRecorder:

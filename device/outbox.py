@@ -97,8 +97,8 @@ class Outbox:
             else:
                 return
 
-    def append(self, rows: Sequence[tuple[Stream, str]]) -> None:
-        """Add messages in one transaction: all of them or none.
+    def append(self, rows: Sequence[tuple[Stream, str]], heartbeat: str | None = None) -> None:
+        """Add messages, and put a new heartbeat in place of the old one, in one transaction: all of it or nothing.
 
         Raises:
             sqlite3.Error: the disk is full, read-only or failing.
@@ -107,6 +107,8 @@ class Outbox:
             self._db.execute("BEGIN IMMEDIATE")
             for stream, payload in rows:
                 self._db.execute(f"INSERT INTO {stream} (payload) VALUES (?)", (payload,))
+            if heartbeat is not None:
+                self.replace_heartbeat(heartbeat)
 
     def oldest(self, stream: Stream, limit: int, after_id: int = 0) -> list[Row]:
         """Up to `limit` rows of `stream`, oldest first, with ids above `after_id`."""

@@ -240,7 +240,7 @@ def run(path: Path, limits: Limits, out: TextIO) -> None:
         TraceError: the file cannot be replayed.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             for line in replay(read_trace(file), limits):
                 print(json.dumps(line), file=out)
     except OSError as e:

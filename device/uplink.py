@@ -53,6 +53,7 @@ class Delivery:
         self._link = link
         self._in_flight: set[_Sent] = set()
         self._sent_up_to = dict.fromkeys(Stream, 0)
+        self._to_repeat: set[Stream] = set()
         self._beat = 0
         self._pause_until_s = 0.0
 
@@ -81,7 +82,7 @@ class Delivery:
         if sent.stream is None:
             self._beat = min(self._beat, sent.beat - 1)
         else:
-            self._sent_up_to[sent.stream] = min(self._sent_up_to[sent.stream], sent.ids[0] - 1)
+            self._to_repeat.add(sent.stream)
         if completion.refused:
             self._pause_until_s = now_s + REFUSED_PAUSE_S
             log.error(
@@ -102,6 +103,12 @@ class Delivery:
         self._publish(topics.HEARTBEAT, newest[1], _Sent(None, (), self._beat))
 
     def _send_next(self, stream: Stream, limit: int) -> bool:
+        if stream in self._to_repeat:
+            # What is still on its way may yet be acknowledged; sent again now, it would arrive twice.
+            if any(sent.stream is stream for sent in self._in_flight):
+                return False
+            self._to_repeat.discard(stream)
+            self._sent_up_to[stream] = 0
         rows = self._outbox.oldest(stream, limit, after_id=self._sent_up_to[stream])
         if not rows:
             return False

@@ -1,0 +1,118 @@
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from device.identity import IdentityError, check, make_key_and_request
+from device.settings import Uplink
+
+
+def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def certificate_for(key_path: Path) -> bytes:
+    """What AWS IoT answers a request with, as far as this machine looks at it."""
+    key = private_key(key_path)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=9999))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def uplink(tmp_path: Path) -> Uplink:
+    """Key, certificate and CA that fit each other."""
+    key = tmp_path / "private.key"
+    make_key_and_request("shed", key)
+    (tmp_path / "certificate.pem").write_bytes(certificate_for(key))
+    (tmp_path / "ca.pem").write_bytes(certificate_for(key))
+    return Uplink(certificate=str(tmp_path / "certificate.pem"), private_key=str(key), ca=str(tmp_path / "ca.pem"))
+
+
+def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    make_key_and_request("shed", tmp_path / "private.key")
+
+    assert stat.S_IMODE((tmp_path / "private.key").stat().st_mode) == 0o600
+    assert isinstance(private_key(tmp_path / "private.key").curve, ec.SECP256R1)
+
+
+def test_the_request_is_the_keys_own_for_that_thing_and_holds_no_key(tmp_path: Path) -> None:
+    pem = make_key_and_request("hut-2", tmp_path / "private.key")
+
+    request = x509.load_pem_x509_csr(pem.encode())
+    (name,) = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert name.value == "hut-2"
+    assert request.is_signature_valid
+    assert request.public_key() == private_key(tmp_path / "private.key").public_key()
+    assert "PRIVATE" not in pem
+
+
+def test_a_key_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    make_key_and_request("shed", tmp_path / "private.key")
+    before = (tmp_path / "private.key").read_bytes()
+
+    with pytest.raises(FileExistsError):
+        make_key_and_request("shed", tmp_path / "private.key")
+
+    assert (tmp_path / "private.key").read_bytes() == before
+
+
+def test_files_that_fit_each_other_are_accepted(uplink: Uplink) -> None:
+    check(uplink)
+
+
+def test_a_certificate_of_another_key_is_refused_with_the_remedy(uplink: Uplink, tmp_path: Path) -> None:
+    make_key_and_request("shed", tmp_path / "other.key")
+    wrong = replace(uplink, private_key=str(tmp_path / "other.key"))
+
+    with pytest.raises(IdentityError) as error:
+        check(wrong)
+
+    assert f"certificate {wrong.certificate} does not belong to the key {wrong.private_key}" in str(error.value)
+    assert "put back the key" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["certificate", "private_key", "ca"])
+def test_N11_a_file_that_is_not_there_is_named_with_the_remedy(name: str, uplink: Uplink, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.pem")
+
+    with pytest.raises(IdentityError) as error:
+        check(replace(uplink, **{name: missing}))  # type: ignore[arg-type]
+
+    assert f"uplink.{name} {missing}: No such file or directory" in str(error.value)
+    assert "provision this device, or correct the path" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("certificate", "is not a PEM certificate"), ("private_key", "is not a PEM key without password")],
+)
+@pytest.mark.parametrize("content", [b"", b"not PEM", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_file_that_is_not_pem_is_named(name: str, words: str, content: bytes, uplink: Uplink, tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_bytes(content)
+
+    with pytest.raises(IdentityError, match=words) as error:
+        check(replace(uplink, **{name: str(tmp_path / "bad.pem")}))  # type: ignore[arg-type]
+
+    assert f"uplink.{name} {tmp_path / 'bad.pem'}" in str(error.value)
+
+
+def test_a_key_with_a_password_is_refused(uplink: Uplink, tmp_path: Path) -> None:
+    key = private_key(Path(uplink.private_key))
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "locked.key").write_bytes(locked)
+
+    with pytest.raises(IdentityError, match="is not a PEM key without password"):
+        check(replace(uplink, private_key=str(tmp_path / "locked.key")))

@@ -1,0 +1,358 @@
+import json
+import logging
+import queue
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE
+from device.mqtt import Completion
+from device.outbox import Outbox, Stream
+from device.uplink import MAX_IN_FLIGHT, REFUSED_PAUSE_S, Delivery
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the link was given."""
+
+    topic: str
+    payload: str
+    token: object
+
+    @property
+    def channel(self) -> str:
+        return self.topic.rpartition("/")[2]
+
+    @property
+    def sequences(self) -> list[int]:
+        message: dict[str, Any] = json.loads(self.payload)
+        if self.channel == "telemetry":
+            return [sample["sequence"] for sample in message["samples"]]
+        return [message["sequence"]] if self.channel == "alert" else []
+
+
+class RecordingLink:
+    """A link whose other end is the test: it decides how each publish ends."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.completions: queue.Queue[Completion] = queue.Queue()
+        self.published: list[Published] = []
+        self.open: list[Published] = []
+
+    def publish(self, topic: str, payload: str, token: object) -> None:
+        published = Published(topic, payload, token)
+        self.published.append(published)
+        self.open.append(published)
+
+
+class Bench:
+    """A delivery between a real outbox and a recording link, on a virtual clock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.outbox = Outbox(directory)
+        self.link = RecordingLink()
+        self.now_s = 100.0
+        self.restart()
+
+    def restart(self) -> None:
+        """What the death of the uplink process and a new one amount to."""
+        self.link.open.clear()
+        self.delivery = Delivery("shed", self.outbox, self.link)
+
+    def append(self, count: int, stream: Stream = Stream.TELEMETRY, size: int = 30) -> None:
+        padding = "x" * (size - 9)
+        self.outbox.append([(stream, f'{{"pad":"{padding}"}}')] * count)
+
+    def send(self) -> list[Published]:
+        """What one call publishes."""
+        before = len(self.link.published)
+        self.delivery.send(self.now_s)
+        return self.link.published[before:]
+
+    def end(self, published: Published, error: str | None = None, *, refused: bool = False) -> None:
+        self.link.open.remove(published)
+        self.delivery.settle(Completion(published.token, error, refused), self.now_s)
+
+    def waiting(self, stream: Stream = Stream.TELEMETRY) -> list[int]:
+        return [row.id for row in self.outbox.oldest(stream, 100_000)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.outbox.close()
+
+
+def test_the_heartbeat_goes_first_then_alerts_then_telemetry(bench: Bench) -> None:
+    bench.append(2)
+    bench.append(2, Stream.ALERT)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+
+    published = bench.send()
+
+    assert [each.topic for each in published] == [
+        "dt/solarshed/shed/heartbeat",
+        "dt/solarshed/shed/alert",
+        "dt/solarshed/shed/alert",
+        "dt/solarshed/shed/telemetry",
+    ]
+    assert [each.sequences for each in published] == [[], [1], [2], [1, 2]]
+
+
+def test_messages_follow_the_contract_with_the_sequence_spliced_in(bench: Bench) -> None:
+    bench.outbox.append([(Stream.TELEMETRY, '{"time_ms":1,"measures":{"battery_voltage_v":49.9}}')])
+    bench.outbox.append([(Stream.TELEMETRY, '{"time_ms":2,"measures":{}}')])
+    bench.outbox.append([(Stream.ALERT, '{"schema":1,"alert":"battery_low"}')])
+    bench.outbox.replace_heartbeat('{"schema":1,"decision_count":7}')
+
+    heartbeat, alert, telemetry = [json.loads(each.payload) for each in bench.send()]
+
+    assert heartbeat == {"schema": 1, "decision_count": 7}
+    assert alert == {"sequence": 1, "schema": 1, "alert": "battery_low"}
+    assert telemetry == {
+        "schema": 1,
+        "samples": [
+            {"sequence": 1, "time_ms": 1, "measures": {"battery_voltage_v": 49.9}},
+            {"sequence": 2, "time_ms": 2, "measures": {}},
+        ],
+    }
+
+
+def test_N2_rows_stay_until_they_are_acknowledged_and_go_then(bench: Bench) -> None:
+    bench.append(3)
+    bench.append(1, Stream.ALERT)
+    alert, telemetry = bench.send()
+    assert bench.waiting() == [1, 2, 3]
+
+    bench.end(telemetry)
+
+    assert bench.waiting() == []
+    assert bench.waiting(Stream.ALERT) == [1]
+    bench.end(alert)
+    assert bench.waiting(Stream.ALERT) == []
+
+
+def test_what_is_on_its_way_is_not_sent_twice(bench: Bench) -> None:
+    bench.append(3)
+    bench.append(1, Stream.ALERT)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    bench.send()
+
+    again = bench.send()
+    bench.append(1)
+    after_one_more = bench.send()
+
+    assert again == []
+    assert [each.sequences for each in after_one_more] == [[4]]
+
+
+def test_N7_a_message_has_at_most_a_hundred_samples(bench: Bench) -> None:
+    bench.append(2 * MAX_SAMPLES_PER_MESSAGE + 1)
+
+    assert [len(each.sequences) for each in bench.send()] == [100, 100, 1]
+
+
+@pytest.mark.parametrize("size", [3000, 3071, 4095, 9000, 40_000, 61_000, 122_000])
+def test_N7_a_message_is_never_larger_than_aws_takes_and_none_is_left_out(size: int, bench: Bench) -> None:
+    bench.append(40, size=size)
+
+    sequences: list[int] = []
+    while published := bench.send():
+        for each in published:
+            assert len(each.payload.encode()) <= MAX_PAYLOAD_BYTES
+            sequences += each.sequences
+            bench.end(each)
+
+    assert sequences == list(range(1, 41))
+
+
+def test_N7_bytes_are_counted_not_characters(bench: Bench) -> None:
+    bench.outbox.append([(Stream.TELEMETRY, json.dumps({"words": "\u00e4" * 30_000}, ensure_ascii=False))] * 4)
+
+    published = bench.send()
+
+    assert [len(each.sequences) for each in published] == [2, 2]
+    assert all(len(each.payload.encode()) <= MAX_PAYLOAD_BYTES for each in published)
+
+
+def test_N6_at_most_ten_messages_are_on_their_way(bench: Bench) -> None:
+    bench.append(50, Stream.ALERT)
+    bench.append(10)
+
+    first = bench.send()
+    none = bench.send()
+    bench.end(first[0])
+    bench.end(first[1])
+    next_ones = bench.send()
+
+    assert [each.sequences for each in first] == [[number] for number in range(1, MAX_IN_FLIGHT + 1)]
+    assert none == []
+    assert [each.sequences for each in next_ones] == [[11], [12]]
+
+
+def test_N6_a_live_heartbeat_does_not_wait_for_a_backlog(bench: Bench) -> None:
+    bench.append(50, Stream.ALERT)
+    bench.send()
+
+    bench.outbox.replace_heartbeat('{"beat":1}')
+
+    assert [each.channel for each in bench.send()] == ["heartbeat"]
+
+
+def test_N2_a_failure_is_followed_by_the_same_rows_in_the_same_order(bench: Bench) -> None:
+    bench.append(3, Stream.ALERT)
+    first, second, third = bench.send()
+
+    bench.end(first, "connection lost")
+    bench.end(second, "connection lost")
+    bench.end(third, "connection lost")
+
+    assert [each.sequences for each in bench.send()] == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_N2_only_what_failed_is_sent_again(failing: int, bench: Bench) -> None:
+    bench.append(3, Stream.ALERT)
+    published = bench.send()
+
+    for number, each in enumerate(published):
+        bench.end(each, "no acknowledgement" if number == failing else None)
+
+    assert [each.sequences for each in bench.send()] == [[failing + 1]]
+
+
+def test_N12_after_a_failure_in_the_middle_there_are_still_at_most_ten_on_their_way(bench: Bench) -> None:
+    bench.append(40, Stream.ALERT)
+    published = bench.send()
+
+    bench.end(published[0], "no acknowledgement")
+    bench.send()
+    bench.end(published[1])
+    bench.send()
+
+    assert len(bench.link.open) <= MAX_IN_FLIGHT
+    on_their_way = [each.sequences for each in bench.link.open]
+    assert len(on_their_way) == len({tuple(sequences) for sequences in on_their_way})
+
+
+def test_a_heartbeat_is_sent_once_each_and_only_the_newest(bench: Bench) -> None:
+    for number in (1, 2, 3):
+        bench.outbox.replace_heartbeat(f'{{"beat":{number}}}')
+
+    (heartbeat,) = bench.send()
+
+    assert json.loads(heartbeat.payload) == {"beat": 3}
+    assert bench.send() == []
+
+
+def test_a_heartbeat_that_failed_is_sent_again_but_never_an_old_one(bench: Bench) -> None:
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    (first,) = bench.send()
+    bench.end(first, "connection lost")
+    (again,) = bench.send()
+    bench.outbox.replace_heartbeat('{"beat":2}')
+    bench.end(again, "connection lost")
+
+    (newer,) = bench.send()
+    bench.end(newer)
+
+    assert json.loads(again.payload) == {"beat": 1}
+    assert json.loads(newer.payload) == {"beat": 2}
+    assert bench.send() == []
+
+
+def test_N8_after_a_refusal_the_broker_is_left_alone_for_a_while(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.append(1)
+    bench.append(1, Stream.ALERT)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    refused, alert, telemetry = bench.send()
+
+    with caplog.at_level(logging.ERROR):
+        bench.end(refused, "publish to x refused: NOT_AUTHORIZED", refused=True)
+    bench.end(alert)
+    bench.end(telemetry, "connection lost")
+    bench.now_s += REFUSED_PAUSE_S - 0.001
+    while_pausing = bench.send()
+    bench.now_s += 0.001
+    afterwards = bench.send()
+
+    assert "NOT_AUTHORIZED; see that the stack's policy is attached" in caplog.text
+    assert while_pausing == []
+    assert [each.channel for each in afterwards] == ["heartbeat", "telemetry"]
+    assert bench.waiting() == [1]
+
+
+def test_nothing_is_published_without_a_connection(bench: Bench) -> None:
+    bench.append(1)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    bench.link.connected = False
+
+    assert bench.send() == []
+    bench.link.connected = True
+    assert len(bench.send()) == 2
+
+
+def test_N3_a_new_process_sends_again_what_was_not_acknowledged(bench: Bench) -> None:
+    bench.append(150)
+    first, second = bench.send()
+    bench.end(second)
+
+    bench.restart()
+
+    assert [each.sequences for each in bench.send()] == [first.sequences]
+
+
+def test_a_completion_of_another_delivery_is_a_mistake(bench: Bench) -> None:
+    with pytest.raises(TypeError, match="is not of this delivery"):
+        bench.delivery.settle(Completion("token", None), bench.now_s)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_N1_ten_thousand_rows_all_arrive_exactly_once_over_a_link_that_fails_at_random(seed: int, bench: Bench) -> None:
+    chance = random.Random(seed)
+    bench.append(9_000)
+    bench.append(400, Stream.ALERT)
+    arrived: dict[str, list[int]] = {"telemetry": [], "alert": [], "heartbeat": []}
+
+    for turn in range(20_000):
+        if turn < 10:
+            bench.append(60)
+            bench.outbox.replace_heartbeat(f'{{"beat":{turn}}}')
+        bench.now_s += chance.choice([0.1, 1.0, 31.0])
+        bench.link.connected = chance.random() < 0.9
+        bench.send()
+        assert sum(each.channel != "heartbeat" for each in bench.link.open) <= MAX_IN_FLIGHT
+        chance.shuffle(bench.link.open)
+        for each in bench.link.open[: chance.randrange(12)]:
+            failed = chance.random() < 0.25
+            if not failed:
+                arrived[each.channel] += each.sequences
+            bench.end(each, "failed" if failed else None, refused=failed and chance.random() < 0.1)
+        if turn > 10 and not bench.waiting() and not bench.waiting(Stream.ALERT):
+            break
+
+    assert sorted(arrived["telemetry"]) == list(range(1, 9_601))
+    assert sorted(arrived["alert"]) == list(range(1, 401))
+
+
+def test_uplink_without_an_endpoint_says_what_to_write_in_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "solarshed", "uplink", "--config", config], capture_output=True, text=True, timeout=30
+    )
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == ("solarshed uplink: uplink.endpoint is empty; write your account's AWS IoT data endpoint there")

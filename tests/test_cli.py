@@ -1,0 +1,171 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+FRAMES = [json.loads(line) for line in (Path(__file__).parent / "data/mate_frames.jsonl").read_text().splitlines()]
+GOOD = [frame["raw"] for frame in FRAMES if frame["checksum_ok"]]
+GARBLED = [frame["raw"] for frame in FRAMES if not frame["checksum_ok"]]
+CAPTURE = b"".join(b"\n" + raw.encode() + b"\r" for raw in [*GOOD, *GARBLED])
+
+
+def solarshed(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "solarshed", *map(str, arguments)]
+    done = subprocess.run(command, input=given, capture_output=True, timeout=60)
+    stdout, stderr = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in stderr
+    return subprocess.CompletedProcess(command, done.returncode, stdout, stderr)
+
+
+def test_help_names_every_command_on_stdout() -> None:
+    done = solarshed("--help")
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for verb in ("control", "uplink", "replay", "decode", "demo"):
+        assert f"    {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["control", "uplink", "replay", "decode", "demo"])
+def test_every_command_has_a_help_of_its_own(verb: str) -> None:
+    done = solarshed(verb, "--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: solarshed {verb} ")
+
+
+def test_version_is_the_distributions() -> None:
+    done = solarshed("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"solarshed {version('solarshed')}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["contrl"],
+        ["control", "--cofnig", "x"],
+        ["control", "--config"],
+        ["replay"],
+        ["decode"],
+        ["decode", "bms", "x"],
+        ["decode", "mate", "one", "two"],
+        ["demo", "--for", "long"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_told_on_stderr_with_status_2(arguments: list[str]) -> None:
+    done = solarshed(*arguments)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("usage: solarshed")
+
+
+def test_decode_prints_an_object_for_each_valid_page_and_counts_on_stderr(tmp_path: Path) -> None:
+    (tmp_path / "capture.bin").write_bytes(CAPTURE)
+
+    done = solarshed("decode", "mate", tmp_path / "capture.bin")
+
+    pages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert len(pages) == len(GOOD)
+    assert [page["device"] for page in pages] == [frame["kind"] for frame in FRAMES if frame["checksum_ok"]]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{len(GOOD)} pages read, {len(GARBLED)} refused: ")
+    counted = sum(int(part.split()[0]) for part in line.partition(": ")[2].split(", "))
+    assert counted == len(GARBLED)
+
+
+@pytest.mark.parametrize("arguments", [["-"], []], ids=["dash", "nothing"])
+def test_decode_reads_standard_input(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "capture.bin").write_bytes(CAPTURE)
+
+    from_input = solarshed("decode", "mate", *arguments, given=CAPTURE)
+    from_file = solarshed("decode", "mate", tmp_path / "capture.bin")
+
+    assert (from_input.returncode, from_input.stdout, from_input.stderr) == (0, from_file.stdout, from_file.stderr)
+
+
+def test_decode_reads_the_last_page_though_its_end_is_missing() -> None:
+    done = solarshed("decode", "mate", given=GOOD[0].encode())
+
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == "1 pages read, 0 refused\n"
+
+
+def test_decode_of_nothing_is_no_failure() -> None:
+    done = solarshed("decode", "mate")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 pages read, 0 refused\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["decode", "mate", "{}/missing.bin"], "solarshed decode: {}/missing.bin is not a file; name a capture, or -"),
+        (["decode", "mate", "{}"], "solarshed decode: {} is not a file"),
+        (["replay", "{}/missing.csv"], "solarshed replay: {}/missing.csv: No such file or directory"),
+        (["replay", "{}"], "solarshed replay: {}: Is a directory"),
+        (
+            ["replay", "x.csv", "--config", "{}/missing.toml"],
+            "solarshed replay: settings file {}/missing.toml: No such",
+        ),
+        (["control", "--config", "{}/missing.toml"], "solarshed control: settings file {}/missing.toml: No such"),
+        (["uplink", "--config", "{}/missing.toml"], "solarshed uplink: settings file {}/missing.toml: No such"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_a_file_that_is_not_there_is_told_in_one_line_with_status_1(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    done = solarshed(*(argument.format(tmp_path) for argument in arguments))
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(words.format(tmp_path))
+
+
+def test_replay_prints_changes_and_a_summary_as_json_lines(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time_s,battery_voltage_v\n0,51.0\n310,49.5\n420,49.5\n3600,49.5\n")
+
+    done = solarshed("replay", trace)
+
+    *changes, last = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert changes == [
+        {"time_s": 0.0, "position": "battery", "reason": "hold"},
+        {"time_s": 370.0, "position": "grid", "reason": "battery_low"},
+    ]
+    assert last["summary"]["transfers"] == 1
+
+
+def test_replay_takes_the_limits_of_a_settings_file(tmp_path: Path) -> None:
+    trace, config = tmp_path / "trace.csv", tmp_path / "config.toml"
+    trace.write_text("time_s,battery_voltage_v\n0,51.0\n310,49.5\n420,49.5\n")
+    config.write_text("[battery]\nlow_voltage_v = 49.4\n")
+
+    done = solarshed("replay", trace, "--config", config)
+
+    assert [json.loads(line).get("position") for line in done.stdout.splitlines()] == ["battery", None]
+
+
+def test_replay_of_a_bad_trace_says_where_and_why_in_one_line(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time_s,battery_voltage_v\n0,51.0\n60,NaN\n")
+
+    done = solarshed("replay", trace)
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"time_s": 0.0, "position": "battery", "reason": "hold"}
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        "solarshed replay: line 3: battery_voltage_v is 'NaN', not a number; leave the cell empty for no reading"
+    )

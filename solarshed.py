@@ -3,11 +3,13 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from contract.errors import SolarshedError
 from device.settings import DEFAULT_PATH
 
 _EXAMPLES = """\
@@ -26,9 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         status: int = args.run(args)
-    except (OSError, ValueError) as e:
-        # Everything of ours that a user can cause is one of these, with the remedy in its text.
+    except SolarshedError as e:
         print(f"solarshed {args.verb}: {e}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output (head, say) has had enough. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
@@ -95,9 +100,11 @@ def _decode(args: argparse.Namespace) -> int:
     from device.mate import PageReader, as_json
 
     reader = PageReader()
-    if args.file != "-" and not Path(args.file).is_file():
-        raise FileNotFoundError(f"{args.file} is not a file; name a capture, or - for standard input")
-    with sys.stdin.buffer if args.file == "-" else Path(args.file).open("rb") as capture:
+    try:
+        capture = sys.stdin.buffer if args.file == "-" else Path(args.file).open("rb")  # noqa: SIM115
+    except OSError as e:
+        raise SolarshedError(f"{args.file}: {e.strerror}; name a capture file, or - for standard input") from None
+    with capture:
         while chunk := capture.read(65536):
             for page in reader.feed(chunk):
                 print(json.dumps(as_json(page)))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from contract.errors import SolarshedError
+
 # prctl(2): what the kernel sends a process when its parent ends, however that happens.
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl
@@ -18,7 +20,7 @@ def _end_with_the_demo() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class DemoError(OSError):
+class DemoError(SolarshedError, OSError):
     """The demo cannot go on; the text says what failed and, where known, the remedy."""
 
 

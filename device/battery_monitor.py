@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import serial
 
+from contract.errors import SolarshedError
 from device.mate import FndcPage, FxPage, MxPage, Page, PageReader
 from device.readings import Reading, is_plausible_battery_voltage
 
@@ -27,7 +28,7 @@ _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
 _VOLTAGE_PREFERENCE = (FndcPage, MxPage, FxPage)
 
 
-class MonitorError(OSError):
+class MonitorError(SolarshedError, OSError):
     """The serial port cannot be used; the text says why and what to do."""
 
 

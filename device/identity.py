@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from contract.errors import SolarshedError
 from device.settings import Uplink
 
 
-class IdentityError(ValueError):
+class IdentityError(SolarshedError, ValueError):
     """Key or certificate cannot be used; the text says which and why."""
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from contract.errors import SolarshedError
+
 FILE_NAME = "outbox.sqlite"
 
 _SCHEMA_VERSION = 1
@@ -36,7 +38,7 @@ class Stream(StrEnum):
     ALERT = "alert"
 
 
-class OutboxError(OSError):
+class OutboxError(SolarshedError, OSError):
     """The outbox cannot be used; the text says why and what to do."""
 
 

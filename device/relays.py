@@ -1,9 +1,10 @@
 """The two solid-state relays, through gpiozero. `Relays.write` is the only code that moves them."""
 
+from contract.errors import SolarshedError
 from contract.positions import Position
 
 
-class RelayError(OSError):
+class RelayError(SolarshedError, OSError):
     """The relays are not where they were told to be."""
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from contract.errors import SolarshedError
 from contract.positions import Position, Reason
 from device.decide import Decision, Limits
 from device.loop import Loop, Seen
@@ -33,7 +35,7 @@ _STUDER_COLUMNS = ("time_local", "batt_v", "acin_v", "ac_transfer")
 _AC_MODES = ("", "no_ac", "ac_drop", "ac_use")
 
 
-class TraceError(ValueError):
+class TraceError(SolarshedError, ValueError):
     """The trace cannot be replayed; the text names the line and the remedy."""
 
 
@@ -240,10 +242,15 @@ def run(path: Path, limits: Limits, out: TextIO) -> None:
         TraceError: the file cannot be replayed.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for line in replay(read_trace(file), limits):
-                print(json.dumps(line), file=out)
+        file = path.open(encoding="utf-8-sig", newline="")
     except OSError as e:
-        raise TraceError(f"{path}: {e.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise TraceError(f"{path} is not a CSV file in UTF-8: {e}") from None
+        raise TraceError(f"{path}: {e.strerror}; name a CSV file") from None
+    with file:
+        try:
+            trace = read_trace(file)
+            for line in replay(trace, limits):
+                print(json.dumps(line), file=out)
+        except (UnicodeDecodeError, csv.Error) as e:
+            raise TraceError(f"{path} is not a CSV file in UTF-8: {e}") from None
+    if not trace.has_thermometer:
+        print("no box temperature in this trace: over_temperature never applied", file=sys.stderr)

@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from contract.errors import SolarshedError
 from contract.topics import check_thing_name
 from device.decide import Limits
 
@@ -23,7 +24,7 @@ LEAST_BAND_C = 1.0
 _ROUNDING = 1e-9
 
 
-class SettingsError(ValueError):
+class SettingsError(SolarshedError, ValueError):
     """A setting that cannot be used; the text names it and the remedy."""
 
 
@@ -212,7 +213,7 @@ def _value(name: str, f: Field[Any], value: object) -> object:
     if "low" in f.metadata:
         return _bounded(name, value, f.metadata["low"], f.metadata["high"])
     if f.type is int:
-        return int(_bounded(name, value, 1, 65535))
+        return _whole(name, value, 1, 65535)
     return _typed(name, value, str)
 
 
@@ -224,6 +225,12 @@ def _bounded(name: str, value: object, low: float, high: float) -> float:
     if not low <= value <= high:
         raise SettingsError(f"{name} = {value!r} is out of bounds; write a number from {low:g} to {high:g}")
     return float(value)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(f"{name} = {value!r} must be a whole number from {low} to {high}")
+    return value
 
 
 def _pins(name: str, value: object) -> tuple[int, int]:

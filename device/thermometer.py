@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from contract.errors import SolarshedError
 from device.readings import Reading
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ _MOST_C = 125.0
 _SENSOR_ID = re.compile(r"28-[0-9a-f]{12}")
 
 
-class ThermometerError(ValueError):
+class ThermometerError(SolarshedError, ValueError):
     """The thermometer's id cannot be used; the text says why."""
 
 

@@ -133,7 +133,7 @@ def _with_sequence(row: Row) -> str:
 
 def _that_fit(rows: list[Row]) -> list[Row]:
     """The first rows that one message takes; always at least one."""
-    size = 0
+    size = 64  # the envelope
 
     def fits(row: Row) -> bool:
         nonlocal size

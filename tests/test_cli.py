@@ -107,8 +107,8 @@ def test_decode_of_nothing_is_no_failure() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["decode", "mate", "{}/missing.bin"], "solarshed decode: {}/missing.bin is not a file; name a capture, or -"),
-        (["decode", "mate", "{}"], "solarshed decode: {} is not a file"),
+        (["decode", "mate", "{}/missing.bin"], "solarshed decode: {}/missing.bin: No such file or directory; name a"),
+        (["decode", "mate", "{}"], "solarshed decode: {}: Is a directory; name a capture file"),
         (["replay", "{}/missing.csv"], "solarshed replay: {}/missing.csv: No such file or directory"),
         (["replay", "{}"], "solarshed replay: {}: Is a directory"),
         (
@@ -139,7 +139,7 @@ def test_replay_prints_changes_and_a_summary_as_json_lines(tmp_path: Path) -> No
 
     *changes, last = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
-    assert done.stderr == ""
+    assert done.stderr == "no box temperature in this trace: over_temperature never applied\n"
     assert changes == [
         {"time_s": 0.0, "position": "battery", "reason": "hold"},
         {"time_s": 370.0, "position": "grid", "reason": "battery_low"},
@@ -169,3 +169,19 @@ def test_replay_of_a_bad_trace_says_where_and_why_in_one_line(tmp_path: Path) ->
     assert line == (
         "solarshed replay: line 3: battery_voltage_v is 'NaN', not a number; leave the cell empty for no reading"
     )
+
+
+def test_a_reader_that_has_had_enough_is_no_error_to_report(tmp_path: Path) -> None:
+    capture = tmp_path / "capture.bin"
+    capture.write_bytes(CAPTURE * 500)
+
+    done = subprocess.run(  # noqa: S602 - a pipe is what this is about
+        f"{sys.executable} -m solarshed decode mate {capture} | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""

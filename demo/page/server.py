@@ -21,6 +21,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from contract.errors import SolarshedError
 from demo.page.history import History, wall_clock_ms
 from demo.page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
 from demo.page.timestream import TimestreamError, make_client
@@ -56,7 +57,7 @@ _RANGES = {span.id: span for span in RANGES}
 _PANELS = {panel.id: panel for panel in PANELS}
 
 
-class PortInUseError(OSError):
+class PortInUseError(SolarshedError, OSError):
     """The port is taken; says how to take another."""
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -67,11 +68,29 @@ def _parser() -> argparse.ArgumentParser:
     decode.set_defaults(run=_decode)
 
     demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
-    demo.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="end by itself after so long")
+    demo.add_argument("--for", type=_seconds, dest="seconds", metavar="SECONDS", help="end by itself after so long")
     demo.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON at the end")
-    demo.add_argument("--port", type=int, default=8080, help="of the page (default 8080)")
+    demo.add_argument("--port", type=_port, default=8080, help="of the page (default 8080)")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _seconds(text: str) -> float:
+    """A duration in seconds, for argparse."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write seconds, such as 90")
+    return seconds
+
+
+def _port(text: str) -> int:
+    """A TCP port, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 1 to 65535")
+    return int(text)
 
 
 def _control(args: argparse.Namespace) -> int:

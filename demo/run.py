@@ -1,5 +1,6 @@
 """`solarshed demo`: starts everything, tells what happens, ends everything."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -52,11 +53,17 @@ def main(*, seconds: float | None, report: Path | None, port: int) -> int:
             reports.write(report, demo.end_and_report(wait=not stopping.is_set()))
             demo.narrator.say(f"report written to {report}")
     finally:
-        demo.narrator.say("stopping everything ...")
+        _say_if_anyone_listens("stopping everything ...")
         demo.stop()
         shutil.rmtree(directory, ignore_errors=True)
-        print("stopped.", flush=True)
+        _say_if_anyone_listens("stopped.")
     return 0
+
+
+def _say_if_anyone_listens(text: str) -> None:
+    """Print, even where the terminal is gone: what comes after must happen all the same."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 class Demo:

@@ -44,7 +44,11 @@ def check(uplink: Uplink) -> None:
     """
     certificate = _read("certificate", uplink.certificate)
     private_key = _read("private_key", uplink.private_key)
-    _read("ca", uplink.ca)
+    ca = _read("ca", uplink.ca)
+    try:
+        x509.load_pem_x509_certificates(ca)
+    except ValueError as e:
+        raise IdentityError(f"uplink.ca {uplink.ca} holds no PEM certificate: {e}") from None
     try:
         key_of_certificate = x509.load_pem_x509_certificate(certificate).public_key()
     except ValueError as e:

@@ -103,7 +103,12 @@ class Link:
     def _on_failed(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         self._failures += 1
         if self._failures == 1:
-            log.warning("no connection to %s: %s; trying again", self._where, data.exception)
+            log.warning(
+                "no connection to %s: %s; trying again. If it lasts: see that the network is up, the endpoint and the "
+                "time of day are right, and that the certificate is active and has the stack's policy",
+                self._where,
+                data.exception,
+            )
 
     def _on_disconnected(self, data: mqtt5.LifecycleDisconnectData) -> None:
         self._connected.clear()

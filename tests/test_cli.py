@@ -55,6 +55,10 @@ def test_version_is_the_distributions() -> None:
         ["decode", "bms", "x"],
         ["decode", "mate", "one", "two"],
         ["demo", "--for", "long"],
+        ["demo", "--for", "nan"],
+        ["demo", "--for", "-5"],
+        ["demo", "--port", "99999"],
+        ["demo", "--port", "page"],
     ],
     ids=" ".join,
 )

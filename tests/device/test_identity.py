@@ -116,3 +116,10 @@ def test_a_key_with_a_password_is_refused(uplink: Uplink, tmp_path: Path) -> Non
 
     with pytest.raises(IdentityError, match="is not a PEM key without password"):
         check(replace(uplink, private_key=str(tmp_path / "locked.key")))
+
+
+def test_a_certificate_authority_that_is_no_pem_is_refused(uplink: Uplink) -> None:
+    Path(uplink.ca).write_text("not a certificate")
+
+    with pytest.raises(IdentityError, match=r"uplink\.ca .* holds no PEM certificate"):
+        check(uplink)

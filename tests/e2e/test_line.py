@@ -21,6 +21,7 @@ from contract.positions import Position, Reason
 from demo.provisioning import provision
 from demo.report import stored_samples
 from demo.settings import write_settings
+from device.identity import make_key_and_request
 from device.outbox import Outbox, Stream
 from device.settings import Uplink
 from tests.e2e.conftest import Cloud
@@ -282,3 +283,29 @@ def test_a_message_that_nobody_understands_ends_in_the_dead_letter_queue_and_blo
     with device.running_uplink():
         wait_until(lambda: len(sequences(cloud, device)) == 3)
     wait_until(lambda: dead_letters() == 1, timeout_s=100)
+
+
+def test_a_certificate_that_does_not_fit_its_key_is_told_in_one_line(device: Device, tmp_path: Path) -> None:
+    Path(device.uplink.private_key).unlink()
+    make_key_and_request(device.thing, Path(device.uplink.private_key))
+
+    ended = subprocess.run([SOLARSHED, "uplink", "--config", device.config], capture_output=True, text=True, timeout=30)
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "does not belong to the key" in line
+
+
+def test_a_revoked_certificate_is_told_with_the_remedy_and_loses_nothing(cloud: Cloud, device: Device) -> None:
+    iot = cloud.emulator.client("iot")
+    (arn,) = iot.list_thing_principals(thingName=device.thing)["principals"]
+    iot.update_certificate(certificateId=arn.rpartition("/")[2], newStatus="REVOKED")
+    device.append_samples(3)
+
+    with device.running_uplink() as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+
+    assert "no connection to localhost" in line
+    assert "certificate is active" in line
+    assert device.outbox.waiting(Stream.TELEMETRY) == 3

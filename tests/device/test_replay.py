@@ -1,5 +1,7 @@
+import gzip
 import io
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 
 from device.decide import Limits
 from device.replay import TraceError, read_trace, replay, run
+from device.settings import parse
 
 LIMITS = Limits(
     battery_low_voltage_v=49.9,
@@ -232,3 +235,20 @@ def test_a_file_saved_by_a_spreadsheet_with_a_byte_order_mark_is_read(tmp_path: 
     run(path, LIMITS, out)
 
     assert out.getvalue().splitlines()[0] == '{"time_s": 0.0, "position": "battery", "reason": "hold"}'
+
+
+def test_a_real_winter_fortnight_is_believable() -> None:
+    path = Path(__file__).parent.parent / "data/trace_48v_2016-01.csv.gz"
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        *changes, last = replay(read_trace(file), parse("").limits())
+
+    summary = last["summary"]
+    reasons = {change["reason"] for change in changes}
+    transfers_s = [b["time_s"] for a, b in pairwise(changes) if a["position"] != b["position"]]
+    on_grid_s = [b - a for a, b in zip(transfers_s[::2], transfers_s[1::2], strict=False)]
+    assert summary["hours_on_grid"] + summary["hours_on_battery"] == pytest.approx(16 * 24, abs=0.1)
+    # The bank is nearly flat in this fortnight: grid for most of it, off whenever the sun has brought it back.
+    assert summary["hours_on_grid"] > summary["hours_on_battery"]
+    assert 4 <= summary["transfers"] <= 16
+    assert min(on_grid_s) >= 1800
+    assert reasons == {"hold", "battery_low", "battery_recovered"}

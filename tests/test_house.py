@@ -1,0 +1,73 @@
+"""The rules of the house: who may import whom, and what the control process must not drag in."""
+
+import ast
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_socket import SocketConnectBlockedError
+
+ROOT = Path(__file__).parent.parent
+HOUSE = {"device", "contract", "cloud", "infra", "demo", "tests", "solarshed"}
+MAY_IMPORT = {
+    "contract": {"contract"},
+    "device": {"device", "contract"},
+    "cloud": {"cloud", "contract"},
+    "infra": {"infra", "contract"},
+    "demo": {"demo", "infra", "device", "contract"},
+}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The top-level name of everything that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_part_imports_only_the_parts_below_it(folder: str) -> None:
+    modules = list((ROOT / folder).rglob("*.py"))
+
+    for module in modules:
+        house = set(imports_of(module)) & HOUSE
+        assert house <= MAY_IMPORT[folder], f"{module.relative_to(ROOT)} imports {house - MAY_IMPORT[folder]}"
+    assert modules
+
+
+def test_the_contract_and_the_decision_need_nothing_but_the_standard_library() -> None:
+    for module in [*(ROOT / "contract").rglob("*.py"), ROOT / "device/decide.py", ROOT / "device/mate.py"]:
+        outside = set(imports_of(module)) - HOUSE - set(sys.stdlib_module_names)
+        assert not outside, f"{module.relative_to(ROOT)} imports {outside}"
+
+
+def test_deciding_does_no_io_and_looks_at_no_clock() -> None:
+    allowed = {"dataclasses", "contract", "device"}
+
+    assert set(imports_of(ROOT / "device/decide.py")) <= allowed
+
+
+def test_the_control_process_loads_no_cloud_library() -> None:
+    heavy = {"awscrt", "awsiot", "boto3", "botocore", "aws_cdk", "cryptography", "requests", "duckdb"}
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import device.control, sys; print(*{name.partition('.')[0] for name in sys.modules})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout.split()
+
+    assert "serial" in loaded
+    assert heavy.isdisjoint(loaded)
+
+
+@pytest.mark.filterwarnings("default:A test tried to use")
+def test_tests_reach_no_further_than_this_machine() -> None:
+    with socket.socket() as somewhere, pytest.raises(SocketConnectBlockedError):
+        somewhere.connect(("192.0.2.1", 80))  # TEST-NET-1: nobody is there

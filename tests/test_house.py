@@ -67,7 +67,7 @@ def test_the_control_process_loads_no_cloud_library() -> None:
     assert heavy.isdisjoint(loaded)
 
 
-@pytest.mark.filterwarnings("default:A test tried to use")
+@pytest.mark.filterwarnings("ignore:A test tried to use")
 def test_tests_reach_no_further_than_this_machine() -> None:
     with socket.socket() as somewhere, pytest.raises(SocketConnectBlockedError):
         somewhere.connect(("192.0.2.1", 80))  # TEST-NET-1: nobody is there

@@ -149,7 +149,7 @@ def test_the_terminal_says_what_started_where_the_page_is_and_what_happened(fini
 def test_the_page_knew_while_it_ran(finished: Finished) -> None:
     _, _, page = finished
 
-    assert page["now"]["position"] in ("grid", "battery")
+    assert page["now"]["sample"]["position"] in ("grid", "battery")
     assert page["events"]["events"]
 
 

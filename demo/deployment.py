@@ -47,7 +47,8 @@ def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
         # The CDK runs the app with the `node` and the `python` that it finds first.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(_ROOT),
-        "CDK_HOME": str(directory / "cdk-home"),
+        # The CLI keeps caches in its user's home. Nothing may be left there.
+        "HOME": str(directory),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",
         "NODE_DISABLE_COMPILE_CACHE": "1",

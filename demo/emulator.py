@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import sys
 import time
 import urllib.error
@@ -19,6 +20,7 @@ ACCOUNT = "000000000000"
 
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 3.0
+_HANDSHAKE_TIMEOUT_S = 2.0
 # What a shell may hold for a real account. None of it may reach the demo.
 _PRIVATE_VARIABLES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN")
 
@@ -93,9 +95,20 @@ class Emulator:
     def _is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/_ministack/ready", timeout=2) as answer:  # noqa: S310 - http
-                return b'"listening"' in answer.read()
+                return b'"listening"' in answer.read() and self._shakes_hands()
         except (urllib.error.URLError, OSError):
             return False
+
+    def _shakes_hands(self) -> bool:
+        """Whether a TLS handshake with the MQTT listener completes.
+
+        The first one makes the listener's certificate, and under Python 3.11.2 (Debian 12's) it never ends: asyncio
+        loses what the client said meanwhile. It must not be a device's.
+        """
+        context = ssl.create_default_context(cadata=self.certificate_authority().decode())
+        with socket.create_connection(("127.0.0.1", self.mqtt_port), timeout=_HANDSHAKE_TIMEOUT_S) as connection:
+            context.wrap_socket(connection, server_hostname="localhost").close()
+        return True
 
     def stop(self) -> None:
         """Stop it as an operator would; what it knows is kept if that was asked for."""

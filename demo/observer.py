@@ -21,7 +21,7 @@ from demo.provisioning import provision
 
 CLIENT_ID = "demo-observer"
 _POLICY = "SolarshedDemoObserver"
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Observer:
         self._tell = tell
         self._heard: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
         self._connected = threading.Event()
+        self._failure = "no answer"
         self.puts = 0
         iot.create_policy(policyName=_POLICY, policyDocument=json.dumps(_policy()))
         uplink = provision(emulator, CLIENT_ID, _POLICY, directory)
@@ -79,6 +80,7 @@ class Observer:
             client_id=CLIENT_ID,
             on_publish_received=self._on_publish,
             on_lifecycle_connection_success=lambda _: self._connected.set(),
+            on_lifecycle_connection_failure=self._on_failed,
         )
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
@@ -86,12 +88,12 @@ class Observer:
         """Connect and subscribe.
 
         Raises:
-            DemoError: the broker does not take it within ten seconds.
+            DemoError: the broker does not take it within half a minute.
         """
         self._thread.start()
         self._client.start()
         if not self._connected.wait(_TIMEOUT_S):
-            raise DemoError("the demo's observer got no MQTT connection to the emulator")
+            raise DemoError(f"the demo's observer got no MQTT connection to the emulator: {self._failure}")
         subscription = mqtt5.Subscription(f"{topics.PREFIX}/#", mqtt5.QoS.AT_LEAST_ONCE)
         self._client.subscribe(mqtt5.SubscribePacket([subscription])).result(_TIMEOUT_S)
 
@@ -100,6 +102,9 @@ class Observer:
         self._client.stop()
         self._heard.put(None)
         self._thread.join(timeout=2)
+
+    def _on_failed(self, data: mqtt5.LifecycleConnectFailureData) -> None:
+        self._failure = str(data.exception)
 
     def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
         self._heard.put((data.publish_packet.topic, data.publish_packet.payload))

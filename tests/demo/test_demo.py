@@ -39,6 +39,11 @@ class Run:
             assert line, f"the demo ended before it said {text!r}:\n{self.printed}"
             self.printed += line
 
+    def close(self) -> None:
+        """Kill what still runs and let go of its output."""
+        self.process.kill()
+        self.process.communicate()
+
     def end(self) -> int:
         output, _ = self.process.communicate(timeout=180)
         self.printed += output
@@ -94,7 +99,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, A
         }
         status = run.end()
     finally:
-        run.process.kill()
+        run.close()
     assert status == 0, run.printed
     return run, json.loads((folder / "report.json").read_text()), page
 
@@ -171,7 +176,7 @@ def test_ctrl_c_ends_everything_within_five_seconds(temporary: Path) -> None:
         status = run.end()
         took_s = time.monotonic() - began
     finally:
-        run.process.kill()
+        run.close()
 
     assert status == 0
     assert took_s < 5
@@ -185,7 +190,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(temporary: Path) -> None:
         run.process.send_signal(signal.SIGINT)
         run.end()
     finally:
-        run.process.kill()
+        run.close()
 
     assert run.left_behind() == []
 

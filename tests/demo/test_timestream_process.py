@@ -144,7 +144,8 @@ def test_many_callers_write_and_query_at_once() -> None:
 
 
 def test_the_same_batch_from_many_callers_is_stored_once() -> None:
-    batch = [record(now_ms() - i) for i in range(100)]
+    started_ms = now_ms()
+    batch = [record(started_ms - i) for i in range(100)]
 
     with serve() as endpoint, ThreadPoolExecutor(6) as pool:
         create(endpoint)

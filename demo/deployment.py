@@ -47,7 +47,8 @@ def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
         # The CDK runs the app with the `node` and the `python` that it finds first.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(_ROOT),
-        # The CLI keeps caches in its user's home. Nothing may be left there.
+        # The CDK keeps caches: the command line in CDK_HOME, its library in the user's home. Neither may stay.
+        "CDK_HOME": str(directory / "cdk-home"),
         "HOME": str(directory),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",

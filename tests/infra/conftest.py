@@ -33,9 +33,10 @@ class Synthesized:
 
 
 @pytest.fixture(scope="session")
-def cdk_environment() -> Iterator[None]:
-    """The CDK runs the `node` that PATH names first; a machine's own may be too old for it, or absent."""
+def cdk_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The CDK runs the `node` that PATH names first, which may be too old, or absent; and it keeps caches at home."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         patch.setenv("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(ROOT / ".cache" / "jsii"))
         yield

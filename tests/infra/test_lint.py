@@ -45,7 +45,8 @@ def test_the_cdks_command_line_synthesizes_without_docker_or_credentials(cdk_env
     environment = {
         # Neither Docker nor anything else but Python, node and a shell.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
-        "HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        "CDK_HOME": str(tmp_path / "cdk-home"),
         "CDK_DOCKER": "false",
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",

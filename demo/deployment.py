@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ _CDK = _ROOT / "node_modules" / ".bin" / "cdk"
 _TIMEOUT_S = 180.0
 
 
-def deploy(emulator: Emulator, directory: Path) -> dict[str, str]:
-    """Deploy the main stack and return its outputs. `directory` gets the synthesized templates.
+def deploy(
+    emulator: Emulator, directory: Path, is_stopping: Callable[[], bool] = lambda: False
+) -> dict[str, str] | None:
+    """Deploy the main stack and return its outputs, or None if `is_stopping` said so meanwhile.
+
+    `directory` gets the synthesized templates.
 
     The Timestream stack is synthesized only: the emulator has no Timestream (see `create_table`).
 
@@ -35,7 +40,10 @@ def deploy(emulator: Emulator, directory: Path) -> dict[str, str]:
         *("--app", f"{sys.executable} -m infra.app"),
     ]
     process = Process("cdk deploy", command, _environment(emulator, directory), directory / "deploy.log")
-    if process.wait(_TIMEOUT_S) != 0:
+    status = process.wait(_TIMEOUT_S, is_stopping)
+    if status is None:
+        return None
+    if status != 0:
         raise DemoError(f"cdk deploy failed:\n{process.last_lines(30)}")
     values: dict[str, str] = json.loads(outputs.read_text())[STACK]
     return values

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from contract.errors import SolarshedError
@@ -69,13 +69,22 @@ class Process:
                 raise DemoError(f"{self.name} did not say {text!r} within {timeout_s:g} s:\n{self.last_lines()}")
             time.sleep(0.05)
 
-    def wait(self, timeout_s: float) -> int:
-        """The child's exit status; DemoError, and the child killed, if it takes longer."""
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise DemoError(f"{self.name} took more than {timeout_s:g} s:\n{self.last_lines()}") from None
+    def wait(self, timeout_s: float, is_stopping: Callable[[], bool]) -> int | None:
+        """The child's exit status, or None, and the child killed, if `is_stopping` says so meanwhile.
+
+        Raises:
+            DemoError: it took longer, and was killed.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (status := self._process.poll()) is None:
+            if is_stopping():
+                self.kill()
+                return None
+            if time.monotonic() > deadline:
+                self.kill()
+                raise DemoError(f"{self.name} took more than {timeout_s:g} s:\n{self.last_lines()}")
+            time.sleep(0.05)
+        return status
 
     def terminate(self) -> None:
         """Ask the child to end."""

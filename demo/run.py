@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,9 @@ from demo.provisioning import provision
 from demo.settings import NOTE, SHORTENED, SPEED, THING, write_settings
 from demo.timestream.server import Endpoint
 from demo.timestream.server import serve as serve_timestream
+from device.stopping import StopRequest
 
+_PREFIX = "solarshed-demo-"
 _SHED_READY_TIMEOUT_S = 20.0
 _CONTROL_READY_TIMEOUT_S = 20.0
 # For the samples on their way when the demo ends by itself. Ctrl-C does not wait for them.
@@ -38,13 +39,12 @@ def main(*, seconds: float | None, report: Path | None, port: int) -> int:
     Raises:
         DemoError, OSError: a part did not start or ended by itself; everything else has been ended by then.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
-    if report is not None and not report.resolve().parent.is_dir():
-        raise DemoError(f"the report cannot be written: {report.resolve().parent} is not a folder")
+    stopping = StopRequest(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
+        raise DemoError(f"--report {report} cannot be written; name a file in a folder that is there")
 
-    directory = Path(tempfile.mkdtemp(prefix="solarshed-demo-"))
+    _remove_what_killed_demos_left()
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     demo = Demo(directory, port)
     try:
         demo.start(stopping)
@@ -58,6 +58,14 @@ def main(*, seconds: float | None, report: Path | None, port: int) -> int:
         shutil.rmtree(directory, ignore_errors=True)
         _say_if_anyone_listens("stopped.")
     return 0
+
+
+def _remove_what_killed_demos_left() -> None:
+    """A demo that was killed could not tidy up; the process id in a folder's name says whether its demo still runs."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say_if_anyone_listens(text: str) -> None:
@@ -80,14 +88,14 @@ class Demo:
         self._observer: Observer | None = None
         self._page: Page | None = None
 
-    def start(self, stopping: threading.Event) -> None:
+    def start(self, stopping: StopRequest) -> None:
         """Start every part in turn. Returns early when `stopping` is set."""
-        for step in self._steps():
+        for step in self._steps(stopping):
             if stopping.is_set():
                 return
             print(f"  {step}", flush=True)
 
-    def _steps(self) -> Iterator[str]:
+    def _steps(self, stopping: StopRequest) -> Iterator[str]:
         """Each step yields what it has started, once that works."""
         began = time.monotonic()
 
@@ -110,7 +118,9 @@ class Demo:
         self._emulator.start()
         yield done(f"emulated AWS              {self._emulator.url}, MQTT on port {self._emulator.mqtt_port}")
 
-        outputs = deploy(self._emulator, self._directory)
+        outputs = deploy(self._emulator, self._directory, stopping.is_set)
+        if outputs is None:
+            return
         create_table(self._client("timestream-write"), self._directory)
         yield done("this project's CDK app    deployed into it")
 
@@ -138,7 +148,7 @@ class Demo:
         yield done("solarshed control, solarshed uplink")
         print(f"\nThe page: {self._page.url}    (Ctrl-C ends everything)\n", flush=True)
 
-    def watch(self, stopping: threading.Event, seconds: float | None) -> None:
+    def watch(self, stopping: StopRequest, seconds: float | None) -> None:
         """Return after `seconds`, or when `stopping` is set.
 
         Raises:

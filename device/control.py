@@ -18,6 +18,7 @@ from device.outbox import Outbox, OutboxError, Stream
 from device.readings import Readings
 from device.relays import RelayError, Relays
 from device.settings import Settings
+from device.stopping import StopRequest
 from device.thermometer import Thermometer
 
 log = logging.getLogger(__name__)
@@ -114,9 +115,7 @@ def run(settings: Settings) -> None:
         MonitorError, ThermometerError, RelayError: something that it owns cannot be used at the start. The relays are
             taken last, so nothing has moved then.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
 
     clock = SystemClock()
     thermometer = Thermometer(
@@ -155,7 +154,7 @@ def run(settings: Settings) -> None:
         monitor.close()
 
 
-def _decide_until(stopping: threading.Event, loop: Loop, tick_s: float) -> None:
+def _decide_until(stopping: StopRequest, loop: Loop, tick_s: float) -> None:
     due_s = time.monotonic()
     while not stopping.is_set():
         try:

@@ -3,7 +3,6 @@
 import logging
 import queue
 import signal
-import threading
 import time
 from dataclasses import dataclass
 from itertools import takewhile
@@ -14,6 +13,7 @@ from device import identity
 from device.mqtt import Completion, Link
 from device.outbox import Outbox, Row, Stream
 from device.settings import Settings, SettingsError
+from device.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +152,7 @@ def run(settings: Settings) -> None:
     if not settings.uplink.endpoint:
         raise SettingsError("uplink.endpoint is empty; write your account's AWS IoT data endpoint there")
     identity.check(settings.uplink)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
 
     outbox = Outbox(settings.state_directory)
     link = Link(settings.thing, settings.uplink)

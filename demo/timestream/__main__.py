@@ -2,8 +2,9 @@
 
 import argparse
 import signal
-import threading
 from pathlib import Path
+
+from device.stopping import StopRequest
 
 from .server import serve
 
@@ -15,12 +16,11 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help="keeps the data in this file; without it, in memory only")
     arguments = parser.parse_args()
 
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
     with serve(arguments.port, arguments.path) as endpoint:
         print(f"listening on {endpoint.url}", flush=True)
-        ended.wait()
+        while not stopping.wait(3600):
+            pass
 
 
 if __name__ == "__main__":

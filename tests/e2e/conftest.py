@@ -33,6 +33,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         try:
             emulator.start()
             outputs = deploy(emulator, directory)
+            assert outputs is not None
             create_table(client("timestream-write", timestream.url), directory)
             # What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
             emulator.client("sqs").set_queue_attributes(

@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     uplink = verbs.add_parser("uplink", help="deliver the outbox to AWS IoT Core (on the Pi)")
     uplink.set_defaults(run=_uplink)
     replay = verbs.add_parser("replay", help="recorded readings through the real decision loop")
-    replay.add_argument("trace", type=Path, metavar="TRACE.csv", help="columns time_s,battery_voltage_v,...")
+    replay.add_argument(
+        "trace",
+        type=Path,
+        metavar="TRACE.csv",
+        help="columns time_s,battery_voltage_v,box_temperature_c,ac_mode (or a Studer datalog)",
+    )
     replay.set_defaults(run=_replay)
     for verb in (control, uplink):
         verb.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
@@ -68,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     decode.set_defaults(run=_decode)
 
     demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
-    demo.add_argument("--for", type=_seconds, dest="seconds", metavar="SECONDS", help="end by itself after so long")
+    demo.add_argument(
+        "--for", type=_seconds, dest="seconds", metavar="SECONDS", help="end by itself so long after the page is up"
+    )
     demo.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON at the end")
     demo.add_argument("--port", type=_port, default=8080, help="of the page (default 8080)")
     demo.set_defaults(run=_demo)
@@ -129,11 +136,13 @@ def _decode(args: argparse.Namespace) -> int:
                 print(json.dumps(as_json(page)))
     for page in reader.finish():
         print(json.dumps(as_json(page)))
+    if reader.refused and not reader.read:
+        print("no valid page: is this what a MATE or MATE2 sends, read at 19200 baud?", file=sys.stderr)
     causes = ", ".join(f"{count} {cause}" for cause, count in sorted(reader.refused.items()))
     print(
         f"{reader.read} pages read, {reader.refused.total()} refused{f': {causes}' if causes else ''}", file=sys.stderr
     )
-    return 0
+    return 1 if reader.refused and not reader.read else 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -146,7 +146,7 @@ class Demo:
         control.wait_for_line("deciding", _CONTROL_READY_TIMEOUT_S)
         self._run("solarshed uplink", [command, "uplink", "--config", config])
         yield done("solarshed control, solarshed uplink")
-        print(f"\nThe page: {self._page.url}    (Ctrl-C ends everything)\n", flush=True)
+        print(f"\nThe page: {self._page.url}?range=5m    (Ctrl-C ends everything)\n", flush=True)
 
     def watch(self, stopping: StopRequest, seconds: float | None) -> None:
         """Return after `seconds`, or when `stopping` is set.

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 BAUD = 19200
 
 _READ_TIMEOUT_S = 0.5
+# A button press on the MATE stops its pages for two seconds or more; this is longer.
+_SILENT_AFTER_S = 15.0
 _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
 
 # Which device's voltage to believe first: FLEXnet DC and MX/FM report 0.1 V, an FX only 0.4 V on a 48 V bank.
@@ -102,6 +104,7 @@ class BatteryMonitor:
 
     def _run(self) -> None:
         reader = PageReader()
+        silence = _Silence(self._port)
         failures = 0
         while not self._closing.is_set():
             try:
@@ -109,7 +112,9 @@ class BatteryMonitor:
                     self._serial = self._open()
                     reader = PageReader()
                     log.info("serial port %s is open again", self._port)
-                self._keep(reader.feed(self._serial.read(self._serial.in_waiting or 1)))
+                pages = reader.feed(self._serial.read(self._serial.in_waiting or 1))
+                self._keep(pages)
+                silence.watch(bool(pages), reader)
                 failures = 0
             except (serial.SerialException, OSError, TypeError) as e:
                 # pyserial raises TypeError when another thread or an unplugged adapter takes its descriptor away.
@@ -130,6 +135,32 @@ class BatteryMonitor:
         if self._serial is not None:
             self._serial.close()
             self._serial = None
+
+
+class _Silence:
+    """Says once in the log when no valid page has come for long, and once when one comes again."""
+
+    def __init__(self, port: str) -> None:
+        self._port = port
+        self._heard_at_s = time.monotonic()
+        self._said = False
+
+    def watch(self, heard: bool, reader: PageReader) -> None:
+        now_s = time.monotonic()
+        if heard:
+            if self._said:
+                log.info("valid pages come from %s again", self._port)
+            self._heard_at_s, self._said = now_s, False
+        elif not self._said and now_s - self._heard_at_s > _SILENT_AFTER_S:
+            self._said = True
+            log.warning(
+                "no valid page from %s for %g s, %d refused (%s); see that the MATE's PC communication is on, that it "
+                "is a MATE or MATE2, and the cable",
+                self._port,
+                _SILENT_AFTER_S,
+                reader.refused.total(),
+                ", ".join(f"{count} {cause}" for cause, count in sorted(reader.refused.items())) or "none",
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """The two solid-state relays, through gpiozero. `Relays.write` is the only code that moves them."""
 
+import warnings
+
 from contract.errors import SolarshedError
 from contract.positions import Position
 
@@ -21,6 +23,8 @@ class Relays:
         import gpiozero
 
         self._outputs: list[gpiozero.DigitalOutputDevice] = []
+        # Its warnings about each GPIO library it tries are said again, in one sentence, by the error below.
+        warnings.simplefilter("ignore", gpiozero.PinFactoryFallback)
         try:
             for pin in pins:
                 self._outputs.append(gpiozero.DigitalOutputDevice(pin, initial_value=False))

@@ -214,7 +214,10 @@ def _value(name: str, f: Field[Any], value: object) -> object:
         return _bounded(name, value, f.metadata["low"], f.metadata["high"])
     if f.type is int:
         return _whole(name, value, 1, 65535)
-    return _typed(name, value, str)
+    text = _typed(name, value, str)
+    if not text and f.default:
+        raise SettingsError(f'{name} = "" is empty; write one, such as {f.default!r}')
+    return text
 
 
 def _bounded(name: str, value: object, low: float, high: float) -> float:

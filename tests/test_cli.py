@@ -189,3 +189,12 @@ def test_a_reader_that_has_had_enough_is_no_error_to_report(tmp_path: Path) -> N
 
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+def test_a_capture_without_one_valid_page_is_a_failure_with_a_hint() -> None:
+    done = solarshed("decode", "mate", given=bytes(range(256)) * 20)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "19200 baud" in done.stderr
+    assert "0 pages read" in done.stderr

@@ -187,11 +187,16 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(temporary: Path) -> None:
     run = start(temporary)
     try:
         run.read_until("emulated AWS")
+        time.sleep(1)
+        began = time.monotonic()
         run.process.send_signal(signal.SIGINT)
-        run.end()
+        status = run.end()
+        took_s = time.monotonic() - began
     finally:
         run.close()
 
+    assert status == 0
+    assert took_s < 5
     assert run.left_behind() == []
 
 
@@ -213,14 +218,30 @@ def test_an_occupied_port_is_one_line_with_the_remedy(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(temporary: Path) -> None:
+@pytest.mark.parametrize("report", ["nowhere/report.json", "."])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(temporary: Path, report: str) -> None:
     ended = subprocess.run(
-        [SOLARSHED, "demo", "--for", "1", "--report", temporary / "nowhere" / "report.json"],
+        [SOLARSHED, "demo", "--for", "1", "--report", temporary / report],
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert ended.returncode == 1
-    assert "nowhere" in ended.stderr
+    assert "--report" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_a_killed_demo_left_is_removed_by_the_next_one(temporary: Path) -> None:
+    killed = start(temporary)
+    killed.read_until("device certificate")
+    killed.close()
+    deadline = time.monotonic() + 10
+    while any("solarshed-demo" not in left for left in killed.left_behind()) and time.monotonic() < deadline:
+        time.sleep(0.2)  # the children hear of their parent's end from the kernel
+    assert [left for left in killed.left_behind() if not left.startswith(str(temporary))] == []
+
+    run = start(temporary, "--for", "1")
+    assert run.end() == 0
+
+    assert run.left_behind() == []

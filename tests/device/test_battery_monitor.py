@@ -278,3 +278,19 @@ def test_after_closing_the_port_is_free_and_closing_again_is_harmless(mate: Mate
 
     assert open_files() <= descriptors
     second.close()
+
+
+def test_S5_a_line_without_valid_pages_is_told_once_and_so_is_its_return(
+    mate: Mate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("device.battery_monitor._SILENT_AFTER_S", 0.2)
+    caplog.set_level("INFO", logger="device.battery_monitor")
+    mate.start()
+    mate.send(b"noise\r")
+
+    until(lambda: "no valid page" in caplog.text)
+    mate.until_sources_are("mx2", saying=mx(50.1))
+
+    until(lambda: "valid pages come" in caplog.text)
+    assert caplog.text.count("no valid page") == 1
+    assert "length" in caplog.text

@@ -441,3 +441,17 @@ def test_P4_an_entry_that_could_only_be_written_in_part_is_not_written_twice(
     assert outbox.appended(Stream.ALERT) == 1
     assert outbox.heartbeat() == (1, '{"beat":1}')
     outbox.close()
+
+
+def test_P9_signals_one_upon_the_other_open_the_relays_all_the_same(shed: Shed) -> None:
+    shed.mate.voltage_v = LOW_V
+    process = shed.start()
+    until(shed.on_grid)
+
+    for _ in range(20):
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGINT)
+    status = process.wait(10)
+
+    assert status == 0
+    assert shed.pins_are_inputs()

@@ -124,6 +124,7 @@ REFUSED = [
     ("[relays]\npins = [true, 17]", ["relays.pins = [True, 17]", "two GPIO numbers"]),
     ("[relays]\npins = [17.0, 27.0]", ["relays.pins = [17.0, 27.0]", "two GPIO numbers"]),
     ("[uplink]\nport = 0", ["uplink.port = 0", "from 1 to 65535"]),
+    ('[monitor]\nserial_port = ""', ["monitor.serial_port", "is empty", "/dev/serial/by-id"]),
     ("[uplink]\nport = 65536", ["uplink.port = 65536", "from 1 to 65535"]),
     ("[uplink]\nport = true", ["uplink.port = True must be a whole number", "from 1 to 65535"]),
     ("[uplink]\nport = 8883.5", ["uplink.port = 8883.5 must be a whole number", "from 1 to 65535"]),

@@ -136,13 +136,12 @@ def _decode(args: argparse.Namespace) -> int:
                 print(json.dumps(as_json(page)))
     for page in reader.finish():
         print(json.dumps(as_json(page)))
-    if reader.refused and not reader.read:
+    nothing_valid = bool(reader.refused) and not reader.read
+    if nothing_valid:
         print("no valid page: is this what a MATE or MATE2 sends, read at 19200 baud?", file=sys.stderr)
-    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(reader.refused.items()))
-    print(
-        f"{reader.read} pages read, {reader.refused.total()} refused{f': {causes}' if causes else ''}", file=sys.stderr
-    )
-    return 1 if reader.refused and not reader.read else 0
+    causes = f": {reader.causes}" if reader.causes else ""
+    print(f"{reader.read} pages read, {reader.refused.total()} refused{causes}", file=sys.stderr)
+    return 1 if nothing_valid else 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -23,8 +23,3 @@ SEVERITY = {
     Alert.OVER_TEMPERATURE: Severity.CRITICAL,
     Alert.BATTERY_LOW: Severity.WARNING,
 }
-
-
-def dedup_key(thing: str, alert: str) -> str:
-    """The PagerDuty dedup key: the same from raise to clear, whatever the date."""
-    return f"{thing}/{alert}"

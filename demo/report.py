@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -39,11 +40,7 @@ def stored_samples(timestream_query: Any, thing: str) -> list[Stored]:  # noqa: 
 def wait_until_stored(timestream_query: Any, thing: str, state: Path, timeout_s: float) -> None:  # noqa: ANN401
     """Return when every sample ever taken is in the store, or after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    outbox = Outbox(state)
-    try:
-        taken = outbox.appended(Stream.TELEMETRY)
-    finally:
-        outbox.close()
+    taken = _samples_taken(state)
     while time.monotonic() < deadline and len(stored_samples(timestream_query, thing)) < taken:
         time.sleep(0.25)
 
@@ -51,11 +48,7 @@ def wait_until_stored(timestream_query: Any, thing: str, state: Path, timeout_s:
 def report(timestream_query: Any, thing: str, state: Path, narrator: Narrator, heartbeats: int, page: str) -> Any:  # noqa: ANN401
     """The report as an object for JSON. Paging and overrides come with later parts; until then there are none."""
     samples = stored_samples(timestream_query, thing)
-    outbox = Outbox(state)
-    try:
-        taken = outbox.appended(Stream.TELEMETRY)
-    finally:
-        outbox.close()
+    taken = _samples_taken(state)
     stored = len({sample.sequence for sample in samples})
     transfers = [
         {"time": iso(now.time_ms), "position": now.position, "reason": now.reason}
@@ -72,6 +65,12 @@ def report(timestream_query: Any, thing: str, state: Path, narrator: Narrator, h
         "overrides": [],
         "page": page,
     }
+
+
+def _samples_taken(state: Path) -> int:
+    """How many samples control has ever put in the outbox."""
+    with closing(Outbox(state)) as outbox:
+        return outbox.appended(Stream.TELEMETRY)
 
 
 def write(path: Path, content: Any) -> None:  # noqa: ANN401

@@ -159,7 +159,7 @@ class _Silence:
                 self._port,
                 _SILENT_AFTER_S,
                 reader.refused.total(),
-                ", ".join(f"{count} {cause}" for cause, count in sorted(reader.refused.items())) or "none",
+                reader.causes or "none",
             )
 
 

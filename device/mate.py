@@ -113,6 +113,11 @@ class PageReader:
         self.read = 0
         self.refused: Counter[Refusal] = Counter()
 
+    @property
+    def causes(self) -> str:
+        """How many pages were refused, by cause, in words; "" for none."""
+        return ", ".join(f"{count} {cause}" for cause, count in sorted(self.refused.items()))
+
     def feed(self, data: bytes) -> list[Page]:
         """The good pages that `data` completes, in order."""
         *lines, self._pending = re.split(rb"[\r\n]+", self._pending + data)

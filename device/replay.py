@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,15 +95,19 @@ class _RecordedSensors:
             return Seen(Readings(), [])
         return Seen(
             Readings(
-                _reading(row.battery_voltage_v, row.time_s, is_plausible_battery_voltage),
-                _reading(row.box_temperature_c, row.time_s, lambda _: True),
+                _reading(_if_plausible(row.battery_voltage_v), row.time_s),
+                _reading(row.box_temperature_c, row.time_s),
             ),
             [],
         )
 
 
-def _reading(value: float | None, time_s: float, is_plausible: Callable[[float], bool]) -> Reading | None:
-    return None if value is None or not is_plausible(value) else Reading(value, time_s, "trace")
+def _reading(value: float | None, time_s: float) -> Reading | None:
+    return None if value is None else Reading(value, time_s, "trace")
+
+
+def _if_plausible(voltage_v: float | None) -> float | None:
+    return voltage_v if voltage_v is not None and is_plausible_battery_voltage(voltage_v) else None
 
 
 class _Tally:

@@ -52,9 +52,7 @@ def points_of(message: object) -> list[Point]:
         thing = check_thing_name(_text("thing", fields.get("thing")))
     except ValueError as e:
         raise MessageError(str(e)) from None
-    samples = fields.get("samples")
-    if not isinstance(samples, list):
-        raise MessageError("samples is not a list")
+    samples = _list("samples", fields.get("samples"))
     return [point for sample in samples for point in _points_of_sample(thing, _dict("sample", sample))]
 
 

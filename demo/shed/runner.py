@@ -4,11 +4,10 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from demo.shed.events import happened
@@ -19,11 +18,11 @@ from demo.shed.pins import PinsView
 from demo.shed.scenario import FanStory, Scenario
 from demo.shed.serial_line import SerialLine
 from demo.shed.thermometer import Thermometer
+from device.stopping import StopRequest
 
 THERMOMETER_INTERVAL_S = 0.5
 # A machine that slept, or was stopped, does not have to simulate the days that it missed.
 LONGEST_CATCH_UP_S = 5.0
-LONGEST_SLEEP_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,35 +143,17 @@ def true_state(state: ShedState) -> dict[str, Any]:
 
 def run(settings: RunSettings, say: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT, then remove what was made in the directory. Says `ready` first, then events."""
-    stopping = _on_stop_signals((signal.SIGTERM, signal.SIGINT))
+    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
     runner = Runner(settings, say)
     try:
         say("ready")
         last_s = time.monotonic()
-        while not stopping():
-            _sleep_until(last_s + settings.burst_interval_s, stopping)
+        while not stopping.wait(last_s + settings.burst_interval_s - time.monotonic()):
             now_s = time.monotonic()
             runner.tick(now_s - last_s)
             last_s = now_s
     finally:
         runner.close()
-
-
-def _on_stop_signals(signals: Sequence[signal.Signals]) -> Callable[[], bool]:
-    """A function that says whether one of `signals` has come."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    for number in signals:
-        signal.signal(number, note)
-    return lambda: bool(received)
-
-
-def _sleep_until(moment_s: float, stopping: Callable[[], bool]) -> None:
-    while not stopping() and (left_s := moment_s - time.monotonic()) > 0.0:
-        time.sleep(min(left_s, LONGEST_SLEEP_S))
 
 
 def _replace_json(path: Path, content: dict[str, Any]) -> None:

@@ -9,19 +9,8 @@ from hypothesis import strategies as st
 from contract.positions import Position, Reason
 from device.decide import Decision, Limits, State, decide, initial_state
 from device.readings import Reading, Readings
+from tests.device.limits import LIMITS
 
-LIMITS = Limits(
-    battery_low_voltage_v=49.9,
-    battery_recover_voltage_v=52.0,
-    low_hold_s=60.0,
-    recover_hold_s=300.0,
-    least_time_on_grid_s=1800.0,
-    least_time_on_battery_s=300.0,
-    over_temperature_trip_c=35.0,
-    over_temperature_clear_c=30.0,
-    least_cooling_time_s=600.0,
-    boot_grace_s=60.0,
-)
 LOW_V, IN_BAND_V, HIGH_V = 49.0, 51.0, 53.0
 COOL_C, WARM_C, HOT_C = 20.0, 33.0, 40.0
 FIVE_STEPS_EACH_SIDE = range(-5, 6)

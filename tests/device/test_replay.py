@@ -10,19 +10,7 @@ import pytest
 from device.decide import Limits
 from device.replay import TraceError, read_trace, replay, run
 from device.settings import parse
-
-LIMITS = Limits(
-    battery_low_voltage_v=49.9,
-    battery_recover_voltage_v=52.0,
-    low_hold_s=60.0,
-    recover_hold_s=300.0,
-    least_time_on_grid_s=1800.0,
-    least_time_on_battery_s=300.0,
-    over_temperature_trip_c=35.0,
-    over_temperature_clear_c=30.0,
-    least_cooling_time_s=600.0,
-    boot_grace_s=60.0,
-)
+from tests.device.limits import LIMITS
 
 
 def replayed(csv: str, limits: Limits = LIMITS) -> tuple[list[tuple[float, str, str]], dict[str, Any]]:

@@ -35,6 +35,9 @@ lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o locks/dev.txt
 	sed -i '1i # Every package of this project, exact and hashed; made by `make lock`.' locks/dev.txt
+	uv pip compile pyproject.toml --extra device --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --constraint locks/dev.txt -o locks/device.txt
+	sed -i '1i # What a Raspberry Pi needs, in the versions of dev.txt, exact and hashed; made by `make lock`.' locks/device.txt
 
 setup: $(VENV)/.complete node_modules/.complete
 

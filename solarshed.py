@@ -18,6 +18,8 @@ examples:
   solarshed demo                         the whole system on this machine
   solarshed decode mate capture.bin      what a MATE said
   solarshed replay winter.csv            what control would have done
+  solarshed config check                 is the settings file right, and what does it come to
+  solarshed doctor                       what is wrong with this Pi, and the remedy
 """
 
 
@@ -63,7 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         help="columns time_s,battery_voltage_v,box_temperature_c,ac_mode (or a Studer datalog)",
     )
     replay.set_defaults(run=_replay)
-    for verb in (control, uplink):
+    doctor = verbs.add_parser("doctor", help="what is wrong with this Pi, and the remedy")
+    doctor.set_defaults(run=_doctor)
+    config = verbs.add_parser("config", help="look at the settings file")
+    check = config.add_subparsers(dest="what", metavar="WHAT", required=True).add_parser(
+        "check", help="say whether it can be used, and what it comes to"
+    )
+    check.set_defaults(run=_config_check)
+    for verb in (control, uplink, doctor, check):
         verb.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
     replay.add_argument("--config", type=Path, metavar="FILE", help="settings; without it, the defaults")
 
@@ -111,6 +120,23 @@ def _uplink(args: argparse.Namespace) -> int:
     from device import settings, uplink
 
     uplink.run(settings.load(args.config))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from device import doctor
+
+    # It uses the classes that control uses, and says in its own words what they would log.
+    logging.disable()
+    return doctor.run(args.config, sys.stdout, doctor.Machine())
+
+
+def _config_check(args: argparse.Namespace) -> int:
+    from device import config_check, settings
+
+    chosen = settings.load(args.config)
+    print(f"settings ok: {args.config}\n")
+    print(*config_check.lines_about(chosen), sep="\n")
     return 0
 
 

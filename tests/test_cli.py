@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -198,3 +199,79 @@ def test_a_capture_without_one_valid_page_is_a_failure_with_a_hint() -> None:
     assert done.stdout == ""
     assert "19200 baud" in done.stderr
     assert "0 pages read" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [["doctor"], ["config"], ["config", "check"]], ids=" ".join)
+def test_doctor_and_config_check_are_named_in_the_help_and_have_one_of_their_own(verb: list[str]) -> None:
+    done = solarshed(*verb, "--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: solarshed {' '.join(verb)} ")
+    assert f"    {verb[0]} " in solarshed("--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [["config"], ["config", "chekc"], ["doctor", "now"]], ids=" ".join)
+def test_wrong_usage_of_doctor_and_config_is_told_with_status_2(arguments: list[str]) -> None:
+    done = solarshed(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: solarshed")
+
+
+def test_config_check_shows_what_matters_and_what_is_not_the_default(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('thing = "hut-2"\n[battery]\nlow_voltage_v = 48.5\n[relays]\npins = [22, 23]\n')
+
+    done = solarshed("config", "check", "--config", config)
+
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines[0] == f"settings ok: {config}"
+    for shown in ("hut-2", "28-000000000000", "GPIO 22 and 23", "48.5 V", "52 V", "35.0 C (95.0 F)", "30.0 C (86.0 F)"):
+        assert shown in done.stdout
+    assert lines[lines.index("not the defaults:") + 1 :] == [
+        "  thing = hut-2 (default shed)",
+        "  battery.low_voltage_v = 48.5 (default 49.9)",
+        "  relays.pins = [22, 23] (default [17, 27])",
+    ]
+
+
+def test_config_check_shows_what_a_depth_of_discharge_comes_to(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[battery]\nchemistry = "lead_acid"\nlow_dod_percent = 50\nrecover_dod_percent = 20\n')
+
+    done = solarshed("config", "check", "--config", config)
+
+    low, recover = (line for line in done.stdout.splitlines() if "% charged" in line)
+    assert re.fullmatch(r"grid when low +50 % charged or less \(4[0-9.]+ V while no monitor tells .* for 60 s", low)
+    assert re.fullmatch(r"solar when back +80 % charged or more \([0-9.]+ V while no monitor .* for 300 s", recover)
+    assert "  battery.low_dod_percent = 50 (default not set)" in done.stdout.splitlines()
+
+
+def test_config_check_of_an_empty_file_says_that_everything_has_its_default(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+
+    done = solarshed("config", "check", "--config", tmp_path / "config.toml")
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "everything has its default"
+
+
+def test_R17_config_check_of_a_bad_file_says_why_in_one_line_with_status_1(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[battery]\nlow_voltage_v = 53.0\n")
+
+    done = solarshed("config", "check", "--config", tmp_path / "config.toml")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"solarshed config: settings file {tmp_path / 'config.toml'}: battery.recover_voltage_v")
+
+
+def test_doctor_prints_its_findings_on_stdout_and_nothing_else_with_status_1(tmp_path: Path) -> None:
+    done = solarshed("doctor", "--config", tmp_path / "missing.toml")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("FAIL  settings         settings file ")
+    assert lines[1].endswith("-> write one, or name one with --config")
+    assert " checks: " in lines[-1]

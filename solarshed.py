@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "check", help="say whether it can be used, and what it comes to"
     )
     check.set_defaults(run=_config_check)
-    for verb in (control, uplink, doctor, check):
+    clear = verbs.add_parser("clear-fault", help="after a look at the relays: let a latched relay fault go")
+    clear.set_defaults(run=_clear_fault)
+    for verb in (control, uplink, doctor, check, clear):
         verb.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
     replay.add_argument("--config", type=Path, metavar="FILE", help="settings; without it, the defaults")
 
@@ -113,6 +115,14 @@ def _control(args: argparse.Namespace) -> int:
     from device import control, settings
 
     control.run(settings.load(args.config))
+    return 0
+
+
+def _clear_fault(args: argparse.Namespace) -> int:
+    from device import control, settings
+
+    was_latched = control.clear_fault(settings.load(args.config))
+    print("the relay fault is cleared; start control again" if was_latched else "no relay fault is latched")
     return 0
 
 

@@ -11,10 +11,21 @@ class Position(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why the relays are where they are; the rules in their order, highest first."""
+    """Why the relays are where they are: the eight rules in their order, highest first, and what stands beside them."""
 
     OVER_TEMPERATURE = "over_temperature"
+    THERMOMETER_LOST = "thermometer_lost"
+    RELAY_FAULT = "relay_fault"
+    OVERRIDE = "override"
+    BATTERY_MONITOR_LOST = "battery_monitor_lost"
     BATTERY_LOW = "battery_low"
     BATTERY_RECOVERED = "battery_recovered"
     HOLD = "hold"
+    # Before the first complete set of readings: below rule 3, because a relay fault needs no reading.
     NO_DATA = "no_data"
+    # Rule 7 would apply, but the relays have moved too often today.
+    RELAY_CHATTER = "relay_chatter"
+    # The decision itself failed: the loop opened the relays in its stead.
+    INTERNAL_ERROR = "internal_error"
+    # Control has ended in an orderly way.
+    STOPPED = "stopped"

@@ -132,7 +132,7 @@ class Demo:
         shed = self._directory / "shed"
         shed.mkdir()
         config = self._directory / "config.toml"
-        write_settings(config, shed, self._state, uplink)
+        write_settings(config, shed, self._state, self._state / "run", uplink)
         simulator = self._run(
             "the simulated shed",
             [sys.executable, "-m", "demo.shed", "--directory", shed, "--speed", str(SPEED)],

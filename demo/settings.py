@@ -12,11 +12,12 @@ SENSOR_ID = "28-000005e2fdc3"
 NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, timers are shortened to match."
 SHORTENED = (
     "low hold 1 s (production: 60 s), recover hold 2 s (5 min), least time on grid 4 s (30 min) and on battery 2 s "
-    "(5 min), cooling 2 s (10 min), a sample a second (a minute), a heartbeat every 5 s (5 min)"
+    "(5 min), cooling 2 s (10 min), AC feedback 2 to 5 s (10 s to 5 min), a lost sensor 4 to 10 s (2 to 30 min), transfers "
+    "counted over 2 min (a day), a sample a second (a minute), a heartbeat every 5 s (5 min)"
 )
 
 
-def write_settings(path: Path, shed: Path, state: Path, uplink: Uplink) -> Settings:
+def write_settings(path: Path, shed: Path, state: Path, runtime: Path, uplink: Uplink) -> Settings:
     """Write the settings file for `solarshed control` and `solarshed uplink`, and return what it says."""
 
     def quoted(value: object) -> str:
@@ -26,6 +27,7 @@ def write_settings(path: Path, shed: Path, state: Path, uplink: Uplink) -> Setti
     text = f"""\
 thing = {quoted(THING)}
 state_directory = {quoted(state)}
+runtime_directory = {quoted(runtime)}
 
 [battery]
 low_hold_s = 1
@@ -35,16 +37,29 @@ least_time_on_battery_s = 2
 
 [box]
 least_cooling_time_s = 2
+thermometer_lost_after_s = 6
 
 [monitor]
 serial_port = {quoted(shed / "mate")}
 stale_after_s = 3
+lost_after_s = 4
+lost_after_per_volt_s = 1
+lost_after_cap_s = 10
 
 [thermometer]
 sensor_id = {quoted(SENSOR_ID)}
 directory = {quoted(shed / "w1")}
 period_s = 0.5
 stale_after_s = 3
+
+[relays]
+most_transfers = 24
+most_transfers_within_s = 120
+
+[feedback]
+settle_s = 2
+grid_absent_after_s = 5
+grid_rejected_after_s = 5
 
 [control]
 tick_s = 0.25

@@ -4,18 +4,22 @@ The MATE's port is opto-isolated and powered by the computer's lines: DTR must b
 silent (OutBack, "Mate Serial Communication Guide").
 """
 
+import errno
 import logging
 import os
 import termios
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import serial
 
 from contract.errors import SolarshedError
-from device.mate import FndcPage, FxPage, MxPage, Page, PageReader
-from device.readings import Reading, is_plausible_battery_voltage
+from device.mate import FndcPage, FxPage, Page, PageReader, Refusal
+from device.readings import AcMode, AcReading, Reading, VoltageSample
+from device.settings import STEP_V
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +31,9 @@ _SILENT_AFTER_S = 15.0
 _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
 
 # Which device's voltage to believe first: FLEXnet DC and MX/FM report 0.1 V, an FX only 0.4 V on a 48 V bank.
-_VOLTAGE_PREFERENCE = (FndcPage, MxPage, FxPage)
+_VOLTAGE_PREFERENCE = ("fndc", "mx", "fx")
+# What opening says of a path that is there and is no serial port: a file, /dev/null, a folder.
+_NO_SERIAL_PORT = (errno.ENOTTY, errno.EISDIR)
 
 
 class MonitorError(SolarshedError, OSError):
@@ -47,17 +53,56 @@ class TimedPage:
         return f"{self.page.device}{self.page.port}"
 
 
-def battery_voltage(pages: list[TimedPage]) -> Reading | None:
-    """The best plausible battery voltage among fresh pages; None where there is none."""
-    for kind in _VOLTAGE_PREFERENCE:
-        for timed in pages:
-            if isinstance(timed.page, kind) and is_plausible_battery_voltage(timed.page.battery_voltage_v):
-                return Reading(timed.page.battery_voltage_v, timed.at_s, timed.source)
+def voltage_samples(pages: Sequence[TimedPage]) -> list[VoltageSample]:
+    """The battery voltage that each device says, plausible or not, the most trusted device first."""
+    return [
+        VoltageSample(Reading(timed.page.battery_voltage_v, timed.at_s, timed.source), STEP_V[timed.page.device])
+        for timed in sorted(pages, key=lambda timed: (_VOLTAGE_PREFERENCE.index(timed.page.device), timed.page.port))
+    ]
+
+
+def state_of_charge(pages: Sequence[TimedPage]) -> Reading | None:
+    """The state of charge in percent that the FLEXnet DC on the first port says; nothing else counts ampere-hours."""
+    for timed in sorted(pages, key=lambda timed: timed.page.port):
+        if isinstance(timed.page, FndcPage):
+            return Reading(timed.page.soc_percent, timed.at_s, timed.source)
     return None
 
 
+def ac_reading(pages: Sequence[TimedPage]) -> AcReading | None:
+    """What the AC input of all inverters together does; None without one.
+
+    AC comes through where any FX uses it. One page proves that: the newest of them is the sample. That no FX uses it,
+    or none even sees it, takes a page of each: that sample is as old as the oldest of them. So neither is ever said of
+    relays that have moved since.
+    """
+    inverters = [(timed, page.ac_mode) for timed in pages if isinstance(page := timed.page, FxPage)]
+    using = [timed for timed, mode in inverters if mode == AcMode.AC_USE]
+    if using:
+        newest = max(using, key=_arrival_s)
+        return AcReading(AcMode.AC_USE, newest.at_s, newest.source)
+    if not inverters:
+        return None
+    oldest = min((timed for timed, _ in inverters), key=_arrival_s)
+    is_seen = any(mode == AcMode.AC_DROP for _, mode in inverters)
+    return AcReading(AcMode.AC_DROP if is_seen else AcMode.NO_AC, oldest.at_s, oldest.source)
+
+
+def _arrival_s(timed: TimedPage) -> float:
+    return timed.at_s
+
+
+def missing(pages: Sequence[TimedPage], expected: Sequence[str]) -> list[str]:
+    """Which of the `expected` devices, named as `TimedPage.source` names them, have no page."""
+    present = {timed.source for timed in pages}
+    return [name for name in expected if name not in present]
+
+
 class BatteryMonitor:
-    """Keeps the newest page of each device. `pages` never waits for the port."""
+    """Keeps the newest page of each device. `pages` never waits for the port.
+
+    `refused` counts the pages that were refused since the start, by cause; it is a new object after each.
+    """
 
     def __init__(self, port: str, stale_after_s: float) -> None:
         """Open the port and start reading.
@@ -68,6 +113,7 @@ class BatteryMonitor:
         self._port = port
         self._stale_after_s = stale_after_s
         self._newest: dict[str, TimedPage] = {}
+        self.refused: Counter[Refusal] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._serial: serial.Serial | None = self._open()
@@ -96,6 +142,11 @@ class BatteryMonitor:
             port.open()
         except (serial.SerialException, OSError, termios.error) as e:
             # An adapter that is pulled during this ends in termios.error, which is no OSError.
+            if _number(e) in _NO_SERIAL_PORT:
+                raise MonitorError(
+                    f"{self._port} is not a serial port; write the name that `ls -l /dev/serial/by-id` shows for the "
+                    "adapter as monitor.serial_port"
+                ) from e
             raise MonitorError(
                 f"serial port {self._port} cannot be opened: {_reason(e)}; see that the adapter is plugged in, that no "
                 "other program has it open, that the user is in group dialout, and what `ls /dev/serial/by-id` shows"
@@ -105,20 +156,26 @@ class BatteryMonitor:
     def _run(self) -> None:
         reader = PageReader()
         silence = _Silence(self._port)
+        refused_before: Counter[Refusal] = Counter()
         failures = 0
+        complaint = ""
         while not self._closing.is_set():
             try:
                 if self._serial is None:
                     self._serial = self._open()
-                    reader = PageReader()
+                    refused_before, reader = self.refused, PageReader()
                     log.info("serial port %s is open again", self._port)
+                    complaint = ""
                 pages = reader.feed(self._serial.read(self._serial.in_waiting or 1))
+                self.refused = refused_before + reader.refused
                 self._keep(pages)
                 silence.watch(bool(pages), reader)
                 failures = 0
             except (serial.SerialException, OSError, TypeError) as e:
                 # pyserial raises TypeError when another thread or an unplugged adapter takes its descriptor away.
-                log.warning("battery monitor lost: %s", _reason(e))
+                if _reason(e) != complaint:
+                    complaint = _reason(e)
+                    log.warning("battery monitor lost: %s", complaint)
                 self._release()
                 self._closing.wait(_REOPEN_AFTER_S[min(failures, len(_REOPEN_AFTER_S) - 1)])
                 failures += 1
@@ -165,4 +222,14 @@ class _Silence:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without what pyserial puts around it."""
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    number = _number(error)
+    return str(error) if number is None else os.strerror(number)
+
+
+def _number(error: Exception) -> int | None:
+    """The system's number for what went wrong; pyserial keeps the one of termios to itself."""
+    if isinstance(error, serial.SerialException) and isinstance(error.__context__, termios.error):
+        error = error.__context__
+    if isinstance(error, termios.error):
+        return int(error.args[0])
+    return error.errno if isinstance(error, OSError) else None

@@ -1,166 +1,261 @@
 """`solarshed control`: owns the serial port, the thermometer and the relays. Needs no network and no working disk."""
 
+import fcntl
 import logging
-import queue
+import os
 import signal
-import sqlite3
-import threading
-import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from contract.positions import Position
-from device.battery_monitor import BatteryMonitor, battery_voltage
-from device.clock import SystemClock, boot_id
-from device.decide import Decision
-from device.journal import Entry, Journal
+from contract.alerts import Alert
+from contract.errors import SolarshedError
+from contract.positions import Position, Reason
+from device import state_file
+from device.battery_monitor import BatteryMonitor, TimedPage, ac_reading, missing, state_of_charge, voltage_samples
+from device.clock import Clock, SystemClock, boot_id
+from device.daylight import is_daylight
+from device.decide import Decision, decide
+from device.health import HealthMonitor, trouble
+from device.journal import Journal
 from device.loop import Loop, Seen
-from device.outbox import Outbox, OutboxError, Stream
-from device.readings import Readings
-from device.relays import RelayError, Relays
-from device.settings import Settings
+from device.readings import Readings, Stuck, best_voltage
+from device.relays import Relays
+from device.settings import Settings, Site
 from device.stopping import StopRequest
+from device.storage import Storage
 from device.thermometer import Thermometer
+from device.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-# Entries that wait for a disk that does not take them: about a day of minutes. The oldest go first.
-_MAX_WAITING_ENTRIES = 1500
-_WRITE_RETRY_S = 2.0
-_FLUSH_TIMEOUT_S = 2.0
+_LOCK_FILE = "control.lock"
+# A predecessor may have left the relays closed: the pins stay as they are so long, for something to decide by.
+START_WAIT_S = 3.0
+_START_POLL_S = 0.05
+# More starts than this within an hour of one boot, and somebody should look why.
+MOST_STARTS_AN_HOUR = 3
+_HOUR_S = 3600.0
+
+
+class ControlError(SolarshedError, OSError):
+    """Control cannot start; the text says why."""
 
 
 class PiSensors:
-    """The real sensors."""
+    """The real sensors, and what they say about themselves."""
 
-    def __init__(self, monitor: BatteryMonitor, thermometer: Thermometer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        monitor: BatteryMonitor,
+        thermometer: Thermometer,
+        health: HealthMonitor,
+        storage: Storage,
+        starts_at_s: tuple[float, ...],
+    ) -> None:
+        self._clock = clock
         self._monitor = monitor
         self._thermometer = thermometer
+        self._health = health
+        self._storage = storage
+        self._starts_at_s = starts_at_s
+        self._site = settings.site
+        self._expected = settings.monitor.devices
+        self._band_v = settings.limits().band_v
+        self._stuck_pages = Stuck(settings.monitor.stuck_after_s)
+        self._stuck_thermometer = Stuck(settings.thermometer.stuck_after_s)
 
     def seen(self, now_s: float) -> Seen:
-        """The newest fresh readings."""
+        """The newest fresh readings, and the alerts that are no decision's."""
         pages = self._monitor.pages(now_s)
-        return Seen(Readings(battery_voltage(pages), self._thermometer.reading(now_s)), pages)
+        health = self._health.newest
+        readings = Readings(
+            battery_voltage_v=best_voltage(voltage_samples(pages), self._band_v),
+            box_temperature_c=self._thermometer.reading(now_s),
+            soc_percent=state_of_charge(pages),
+            ac=ac_reading(pages),
+            is_daylight=_daylight(self._site, self._clock),
+        )
+        active = {
+            Alert.STUCK_SENSOR: self._is_stuck(readings, pages, now_s),
+            Alert.SENSOR_DEGRADED: bool(missing(pages, self._expected)) or self._thermometer.is_failing(now_s),
+            Alert.STORAGE_FAILING: self._storage.is_failing,
+            Alert.PI_HEALTH: health is not None and bool(trouble(health)),
+            Alert.CONTROL_RESTARTING: _starts_within_an_hour(self._starts_at_s, now_s) > MOST_STARTS_AN_HOUR,
+        }
+        alerts = frozenset(alert for alert, is_so in active.items() if is_so)
+        return Seen(readings, pages=tuple(pages), alerts=alerts, health=health)
+
+    def _is_stuck(self, readings: Readings, pages: list[TimedPage], now_s: float) -> bool:
+        said = {timed.source: timed.page for timed in pages} or None
+        temperature = readings.box_temperature_c
+        stuck_pages = self._stuck_pages.watch(said, now_s)
+        stuck_thermometer = self._stuck_thermometer.watch(None if temperature is None else temperature.value, now_s)
+        return stuck_pages or stuck_thermometer
 
 
-class OutboxWriter:
-    """Writes entries to the outbox in a thread of its own, so that no disk delays a decision."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._waiting: queue.Queue[Entry | None] = queue.Queue()
-        self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
-        self._thread.start()
-
-    def put(self, entry: Entry) -> None:
-        """Take an entry to be written soon. Never waits; drops the oldest when the disk has failed for long."""
-        if self._waiting.qsize() >= _MAX_WAITING_ENTRIES:
-            try:
-                self._waiting.get_nowait()
-                self.dropped += 1
-            except queue.Empty:
-                pass
-        self._waiting.put(entry)
-
-    def close(self) -> None:
-        """Write what waits, as far as the disk takes it within two seconds."""
-        self._waiting.put(None)
-        self._thread.join(timeout=_FLUSH_TIMEOUT_S)
-
-    def _run(self) -> None:
-        outbox: Outbox | None = None
-        entry = self._waiting.get()
-        while entry is not None:
-            try:
-                outbox = outbox or Outbox(self._directory)
-                _write(outbox, entry)
-            except (OutboxError, sqlite3.Error) as e:
-                log.warning("outbox not written, %d entries wait: %s", self._waiting.qsize() + 1, e)
-                time.sleep(_WRITE_RETRY_S)
-            else:
-                entry = self._waiting.get()
-        if outbox is not None:
-            outbox.close()
+def _daylight(site: Site, clock: Clock) -> bool | None:
+    """None where nothing is known: a Pi without a network would wait for daylight for ever."""
+    if site.latitude_deg is None or site.longitude_deg is None or not clock.synchronised():
+        return None
+    return is_daylight(clock.time_ms(), site.latitude_deg, site.longitude_deg)
 
 
-def _write(outbox: Outbox, entry: Entry) -> None:
-    rows = [(Stream.ALERT, alert) for alert in entry.alerts]
-    if entry.sample is not None:
-        rows.append((Stream.TELEMETRY, entry.sample))
-    outbox.append(rows, entry.heartbeat)
+def _starts_within_an_hour(starts_at_s: tuple[float, ...], now_s: float) -> int:
+    return sum(now_s - at_s < _HOUR_S for at_s in starts_at_s)
 
 
 class JournalRecorder:
-    """Logs every change of position and hands what is due to the outbox writer."""
+    """Logs every change of position or reason, and hands to the storage what is due."""
 
-    def __init__(self, journal: Journal, writer: OutboxWriter) -> None:
+    def __init__(self, journal: Journal, storage: Storage, boot: str, starts_at_s: tuple[float, ...]) -> None:
         self._journal = journal
-        self._writer = writer
-        self._last: tuple[Position, str] | None = None
+        self._storage = storage
+        self._boot = boot
+        self._starts_at_s = starts_at_s
+        self._last: tuple[Position, Reason] | None = None
+        self._moved_for: tuple[Position, Reason] | None = None
 
     def record(self, decision: Decision, seen: Seen) -> None:
         """Called after each decision has been carried out."""
         if self._last != (decision.position, decision.reason):
             self._last = (decision.position, decision.reason)
             log.info("%s: %s", decision.position.upper(), decision.reason)
-        entry = self._journal.record(decision, seen.readings, seen.pages)
+        # Why the relays last moved. A reason that changes while they stay is not worth a write to the card.
+        if self._moved_for is None or self._moved_for[0] is not decision.position:
+            self._moved_for = (decision.position, decision.reason)
+        self._storage.keep(state_file.text_of(decision.state, self._moved_for[1], self._boot, self._starts_at_s))
+        entry = self._journal.record(decision, seen)
         if entry.sample or entry.heartbeat or entry.alerts:
-            self._writer.put(entry)
+            self._storage.put(entry)
+
+
+def clear_fault(settings: Settings) -> bool:
+    """Forget a relay fault that is latched, and say whether there was one. Only while control does not run.
+
+    Raises:
+        ControlError: control runs, or the state file cannot be written.
+    """
+    with _only_one(settings.state_directory):
+        try:
+            return state_file.clear_fault(settings.state_directory)
+        except OSError as e:
+            raise ControlError(
+                f"state file in {settings.state_directory}: {e.strerror}; run this as the user that control runs as"
+            ) from None
 
 
 def run(settings: Settings) -> None:
     """Decide until SIGTERM or SIGINT; then open the relays.
 
     Raises:
-        MonitorError, ThermometerError, RelayError: something that it owns cannot be used at the start. The relays are
-            taken last, so nothing has moved then.
+        ControlError, MonitorError, ThermometerError, RelayError: something that it owns cannot be used at the start.
+            The relays are taken last, so nothing has moved then.
+        Exception: the decision itself keeps failing; the relays are open, and systemd starts control anew.
     """
     stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
-
+    watchdog = Watchdog()
     clock = SystemClock()
-    thermometer = Thermometer(
-        settings.thermometer.sensor_id,
-        settings.thermometer.directory,
-        settings.thermometer.period_s,
-        settings.thermometer.stale_after_s,
-    )
-    monitor = BatteryMonitor(settings.monitor.serial_port, settings.monitor.stale_after_s)
-    try:
-        relays = Relays(settings.relays.pins)
-        writer = OutboxWriter(settings.state_directory)
+    limits = settings.limits()
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(settings.state_directory))
+        boot = boot_id()
+        kept = state_file.read(settings.state_directory)
+        before = state_file.resumed(kept, boot, clock.monotonic_s())
+        starts_at_s = (*before.starts_at_s, clock.monotonic_s())
+
+        def look_up_when_hot(temperature_c: float) -> None:
+            if temperature_c >= limits.over_temperature_trip_c:
+                stopping.wake()
+
+        thermometer = Thermometer(
+            settings.thermometer.sensor_id,
+            settings.thermometer.directory,
+            settings.thermometer.period_s,
+            settings.thermometer.stale_after_s,
+            on_sample=look_up_when_hot,
+        )
+        stack.callback(thermometer.close)
+        monitor = BatteryMonitor(settings.monitor.serial_port, settings.monitor.stale_after_s)
+        stack.callback(monitor.close)
+        health = HealthMonitor(settings.state_directory)
+        stack.callback(health.close)
+        storage = Storage(settings.state_directory, settings.runtime_directory)
+        stack.callback(storage.close)
+        sensors = PiSensors(settings, clock, monitor, thermometer, health, storage, starts_at_s)
+
+        if before.state.position is Position.GRID:
+            _wait_for_readings(sensors, stopping, clock)
+            before = state_file.resumed(kept, boot, clock.monotonic_s())
+        now_s = clock.monotonic_s()
+        first = decide(sensors.seen(now_s).readings, None, before.state, limits, now_s)
+        relays = Relays(settings.relays.pins, first.position)
+        stack.callback(relays.close)
         journal = Journal(
             clock,
-            boot_id(),
-            settings.limits(),
+            boot,
+            limits,
             sample_interval_s=settings.control.sample_interval_s,
             heartbeat_interval_s=settings.control.heartbeat_interval_s,
         )
-        loop = Loop(
-            PiSensors(monitor, thermometer),
-            relays,
-            JournalRecorder(journal, writer),
-            settings.limits(),
-            clock.monotonic_s(),
-        )
+        recorder = JournalRecorder(journal, storage, boot, starts_at_s)
+        loop = Loop(sensors, relays, recorder, limits, before.state)
         log.info("deciding every %g s", settings.control.tick_s)
         try:
-            _decide_until(stopping, loop, settings.control.tick_s)
+            _decide_until(stopping, loop, settings.control.tick_s, clock, watchdog)
         finally:
-            relays.close()
+            watchdog.stopping()
+            loop.stop(clock.monotonic_s())
             log.info("stopped; the relays are open")
-            writer.close()
-    finally:
-        thermometer.close()
-        monitor.close()
 
 
-def _decide_until(stopping: StopRequest, loop: Loop, tick_s: float) -> None:
-    due_s = time.monotonic()
+def _wait_for_readings(sensors: PiSensors, stopping: StopRequest, clock: Clock) -> None:
+    give_up_at_s = clock.monotonic_s() + START_WAIT_S
+    while clock.monotonic_s() < give_up_at_s and not stopping.is_set():
+        readings = sensors.seen(clock.monotonic_s()).readings
+        if readings.battery_voltage_v is not None and readings.box_temperature_c is not None:
+            return
+        stopping.wait(_START_POLL_S)
+
+
+def _decide_until(stopping: StopRequest, loop: Loop, tick_s: float, clock: Clock, watchdog: Watchdog) -> None:
+    due_s = clock.monotonic_s()
     while not stopping.is_set():
-        try:
-            loop.tick(time.monotonic())
-        except RelayError as e:
-            log.critical("%s", e)
-        # After a stall the next tick is due at once, and only once: missed ones are not caught up.
-        due_s = max(due_s + tick_s, time.monotonic())
-        stopping.wait(due_s - time.monotonic())
+        decision = loop.tick(clock.monotonic_s())
+        watchdog.ready(f"{decision.position}: {decision.reason}")
+        watchdog.alive()
+        # After a stall the next tick is due at once, and only once: missed ones are not caught up. A hot sample that
+        # ended the wait early brings one tick more, and the beat goes on as it was.
+        if clock.monotonic_s() >= due_s:
+            due_s = max(due_s + tick_s, clock.monotonic_s())
+        stopping.wait(due_s - clock.monotonic_s())
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the lock of this state directory. A disk that cannot be written must not keep control from starting.
+
+    Raises:
+        ControlError: another process holds it.
+    """
+    path = directory / _LOCK_FILE
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        log.warning("%s cannot be made (%s): nothing but the serial port keeps a second control away", path, e.strerror)
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ControlError(
+            f"another control runs already: it holds {path}; stop it first, with: systemctl stop solarshed-control"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

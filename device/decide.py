@@ -2,175 +2,238 @@
 
 The rules, highest first; the first that applies decides:
 
-1. over_temperature    the box was at or above trip in two consecutive samples; held until it is at or below clear and
-                       the least cooling time is over                                           -> BATTERY (heat)
-2. battery_low         the battery was at or below low for the low hold; latched until rule 3   -> GRID    (energy)
-3. battery_recovered   the battery was at or above recover for the recover hold                 -> BATTERY
-4. hold                none of these                                                            -> as it is
+1. over_temperature      the box was at or above trip in two samples running; held until two are at or below clear, and
+                         for the least cooling time                                              -> BATTERY (heat)
+2. thermometer_lost      no valid temperature for its limit, never seen included (setting)       -> BATTERY (heat)
+3. relay_fault           a latched fault: the relays do not obey, or AC still comes when open    -> BATTERY (heat)
+4. override              the owner's wish, while it lasts                                        -> as asked
+5. battery_monitor_lost  no valid voltage for the grace, never seen included (setting)           -> GRID    (energy)
+6. battery_low           the battery was at or below low for the low hold; latched until rule 7  -> GRID    (energy)
+7. battery_recovered     the battery was at or above recover for the recover hold, by daylight   -> BATTERY
+8. hold                  none of these                                                           -> as it is
 
-The least times on grid and on battery bind rules 2 and 3 only; no timer delays rule 1. Until there has been a complete
-set of readings the relays stay open (`no_data`), at most for the boot grace.
+Besides: until there has been a complete set of readings the relays are open (`no_data`, below rule 3), at most for the
+boot grace. Rules 5 to 7 wait for the least times on grid and on battery; no timer delays rules 1 to 3. A battery at or
+below critical suppresses an override that asks for the battery. When the relays have moved so often that going to
+battery and back would be more transfers a day than allowed, they stay on grid (`relay_chatter`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from contract.alerts import Alert
 from contract.positions import Position, Reason
+from device.limits import Limits
+from device.observe import (
+    AcSymptom,
+    Heard,
+    RelayFault,
+    State,
+    ac_is_sure_after_s,
+    has_recovered,
+    may_leave_at_s,
+    monitor_is_lost,
+    monitor_lost_at_s,
+    moved,
+    observe,
+    thermometer_is_lost,
+    thermometer_lost_at_s,
+)
+from device.override import LEFT_ON_AFTER_S, Override
 from device.readings import Reading, Readings
 
-# Consecutive samples at or above trip that it takes; one may be a bad one that passed its checksum.
-HOT_SAMPLES_TO_TRIP = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Thresholds and times of the rules; `device.settings` checks their bounds."""
-
-    battery_low_voltage_v: float
-    battery_recover_voltage_v: float
-    low_hold_s: float
-    recover_hold_s: float
-    least_time_on_grid_s: float
-    least_time_on_battery_s: float
-    over_temperature_trip_c: float
-    over_temperature_clear_c: float
-    least_cooling_time_s: float
-    boot_grace_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a decision must remember. Times are monotonic seconds; None = not so now."""
-
-    started_s: float
-    position: Position
-    position_since_s: float
-    readings_complete: bool = False
-    hot_samples: int = 0
-    last_temperature_at_s: float | None = None
-    over_temperature_since_s: float | None = None
-    low_since_s: float | None = None
-    recovered_since_s: float | None = None
-    battery_is_low: bool = False
+# An override may move the relays at once, but not faster than this: a storm of wishes is no reason to wear them out.
+OVERRIDE_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where the relays should be, why, when that could change at the earliest (None: nothing is pending)."""
+    """Where the relays should be, why, what to alert, and when that could change at the earliest.
+
+    `next_change_at_s` is the next time at which position or reason change while all sensors go on saying what they say;
+    None: never, or at the next sample: a condition that one sample has met is not pending yet.
+    """
 
     position: Position
     reason: Reason
+    alerts: frozenset[Alert]
+    override_is_suppressed: bool
     next_change_at_s: float | None
     state: State
 
 
-def initial_state(now_s: float) -> State:
-    """The state of a process that has just started: relays open, all times still to run."""
-    return State(started_s=now_s, position=Position.BATTERY, position_since_s=now_s)
-
-
-def decide(readings: Readings, state: State, limits: Limits, now_s: float) -> Decision:
+def decide(readings: Readings, override: Override | None, state: State, limits: Limits, now_s: float) -> Decision:
     """One decision. `state` is the one that the previous decision returned."""
-    state = _observe(readings, state, limits, now_s)
-
-    if state.over_temperature_since_s is not None:
-        return _over_temperature(readings.box_temperature_c, state, limits, now_s)
-
-    grace_ends_at_s = state.started_s + limits.boot_grace_s
-    if not state.readings_complete and now_s < grace_ends_at_s:
-        return _decision(Position.BATTERY, Reason.NO_DATA, grace_ends_at_s, state, now_s)
-
-    return _by_battery(state, limits, now_s)
-
-
-def _over_temperature(temperature: Reading | None, state: State, limits: Limits, now_s: float) -> Decision:
-    cools_until_s = _after(state.over_temperature_since_s, limits.least_cooling_time_s)
-    is_cool = temperature is not None and temperature.value <= limits.over_temperature_clear_c
-    return _decision(Position.BATTERY, Reason.OVER_TEMPERATURE, cools_until_s if is_cool else None, state, now_s)
-
-
-def _by_battery(state: State, limits: Limits, now_s: float) -> Decision:
-    on_grid = state.position is Position.GRID
-    dwell_s = limits.least_time_on_grid_s if on_grid else limits.least_time_on_battery_s
-    may_leave_at_s = state.position_since_s + dwell_s
-    low_at_s = _after(state.low_since_s, limits.low_hold_s)
-    recovered_at_s = _after(state.recovered_since_s, limits.recover_hold_s)
-    if on_grid:
-        recovered_at_s = _later(recovered_at_s, may_leave_at_s)
-
-    recovered = _is_past(recovered_at_s, now_s)
-    is_low = (state.battery_is_low or _is_past(low_at_s, now_s)) and not recovered
-    state = replace(state, battery_is_low=is_low)
-
-    if is_low and (on_grid or now_s >= may_leave_at_s):
-        on_grid_since_s = state.position_since_s if on_grid else now_s
-        may_return_at_s = _later(recovered_at_s, on_grid_since_s + limits.least_time_on_grid_s)
-        return _decision(Position.GRID, Reason.BATTERY_LOW, may_return_at_s, state, now_s)
-    if recovered:
-        return _decision(Position.BATTERY, Reason.BATTERY_RECOVERED, None, state, now_s)
-    if on_grid:
-        return _decision(Position.GRID, Reason.HOLD, recovered_at_s, state, now_s)
-    to_grid_at_s = may_leave_at_s if is_low else _later(low_at_s, may_leave_at_s)
-    # On battery already, the end of the recover hold changes only the reason.
-    return _decision(Position.BATTERY, Reason.HOLD, _earlier(to_grid_at_s, recovered_at_s), state, now_s)
-
-
-def _observe(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
-    """`state` after these readings: what has been so, and since when. Moves nothing."""
-    voltage, temperature = readings.battery_voltage_v, readings.box_temperature_c
-    is_low = voltage is not None and voltage.value <= limits.battery_low_voltage_v
-    is_recovered = voltage is not None and voltage.value >= limits.battery_recover_voltage_v
-    state = replace(
-        state,
-        readings_complete=state.readings_complete or (voltage is not None and temperature is not None),
-        low_since_s=_since(state.low_since_s, is_low, now_s),
-        recovered_since_s=_since(state.recovered_since_s, is_recovered, now_s),
+    state = observe(readings, state, limits, now_s)
+    position, reason = _rule(readings, override, state, limits, now_s)
+    state = moved(state, position, now_s)
+    return Decision(
+        position=position,
+        reason=reason,
+        alerts=_alerts(override, state, limits, now_s),
+        override_is_suppressed=override is not None and override.is_active(now_s) and reason is not Reason.OVERRIDE,
+        next_change_at_s=_next_change_at_s(readings, override, state, limits, now_s, (position, reason)),
+        state=state,
     )
-    return state if temperature is None else _observe_temperature(temperature, state, limits, now_s)
 
 
-def _observe_temperature(temperature: Reading, state: State, limits: Limits, now_s: float) -> State:
-    hot_samples = state.hot_samples
-    if temperature.at_s != state.last_temperature_at_s:
-        hot_samples = hot_samples + 1 if temperature.value >= limits.over_temperature_trip_c else 0
+def failed(state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
+    """What stands for a decision that could not be made: relays open, and somebody is told besides what was active."""
+    return _opened(Reason.INTERNAL_ERROR, state, alerts | {Alert.INTERNAL_ERROR}, now_s)
 
-    since_s = state.over_temperature_since_s
-    if hot_samples >= HOT_SAMPLES_TO_TRIP:
-        since_s = now_s if since_s is None else since_s
-    elif since_s is not None and temperature.value <= limits.over_temperature_clear_c:
-        since_s = since_s if now_s < since_s + limits.least_cooling_time_s else None
+
+def disobeyed(state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
+    """What follows when the relays did not do as told: the fault is latched, and they are told to open."""
+    state = replace(state, fault=state.fault or RelayFault.NOT_OBEYING)
+    return _opened(Reason.RELAY_FAULT, state, alerts | {Alert.RELAY_FAULT}, now_s)
+
+
+def stopped(state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
+    """The last decision of a process that ends: nobody watches the box from now on, so the relays open."""
+    return _opened(Reason.STOPPED, state, alerts, now_s)
+
+
+def _opened(reason: Reason, state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
+    return Decision(
+        position=Position.BATTERY,
+        reason=reason,
+        alerts=alerts,
+        override_is_suppressed=False,
+        next_change_at_s=None,
+        state=moved(state, Position.BATTERY, now_s),
+    )
+
+
+# The rules
+
+
+def _rule(
+    readings: Readings, override: Override | None, state: State, limits: Limits, now_s: float
+) -> tuple[Position, Reason]:
+    if state.over_temperature_since_s is not None:
+        return Position.BATTERY, Reason.OVER_TEMPERATURE
+    if limits.thermometer_lost_opens and thermometer_is_lost(state, limits, now_s):
+        return Position.BATTERY, Reason.THERMOMETER_LOST
+    if state.fault is not None:
+        return Position.BATTERY, Reason.RELAY_FAULT
+    if not state.readings_complete and now_s < state.started_s + limits.boot_grace_s:
+        return Position.BATTERY, Reason.NO_DATA
+    if override is not None and _override_applies(override, state, now_s):
+        return override.position, Reason.OVERRIDE
+    return _by_battery(readings, state, limits, now_s)
+
+
+def _override_applies(override: Override, state: State, now_s: float) -> bool:
+    if not override.is_active(now_s):
+        return False
+    if override.position is Position.BATTERY and state.battery_is_critical:
+        return False
+    return override.position is state.position or now_s >= state.position_since_s + OVERRIDE_PAUSE_S
+
+
+def _by_battery(readings: Readings, state: State, limits: Limits, now_s: float) -> tuple[Position, Reason]:
+    on_grid = state.position is Position.GRID
+    may_leave = now_s >= may_leave_at_s(state, limits)
+
+    if monitor_is_lost(state, limits, now_s):
+        wanted = limits.monitor_lost_position or state.position
+        if wanted is state.position or (may_leave and not (on_grid and state.is_chattering)):
+            return wanted, Reason.BATTERY_MONITOR_LOST
+        return state.position, Reason.HOLD
+    recovered = has_recovered(readings.is_daylight, state, limits, now_s)
+    if on_grid and recovered and state.is_chattering:
+        return Position.GRID, Reason.RELAY_CHATTER
+    if state.battery_is_low and (on_grid or may_leave):
+        return Position.GRID, Reason.BATTERY_LOW
+    if recovered:
+        return Position.BATTERY, Reason.BATTERY_RECOVERED
+    return state.position, Reason.HOLD
+
+
+# What is pending
+
+
+def _alerts(override: Override | None, state: State, limits: Limits, now_s: float) -> frozenset[Alert]:
+    left_on = override is not None and override.is_active(now_s) and now_s >= override.since_s + LEFT_ON_AFTER_S
+    active = {
+        Alert.OVER_TEMPERATURE: state.over_temperature_since_s is not None,
+        Alert.THERMOMETER_LOST: thermometer_is_lost(state, limits, now_s),
+        Alert.BATTERY_LOW: state.battery_is_low,
+        Alert.BATTERY_CRITICAL: state.battery_is_critical,
+        Alert.BATTERY_MONITOR_LOST: monitor_is_lost(state, limits, now_s),
+        Alert.RELAY_STUCK_CLOSED: AcSymptom.STUCK_CLOSED is state.ac_trouble or state.fault is RelayFault.STUCK_CLOSED,
+        Alert.GRID_ABSENT: state.ac_trouble is AcSymptom.ABSENT,
+        Alert.GRID_REJECTED: state.ac_trouble is AcSymptom.REJECTED,
+        Alert.RELAY_FAULT: state.fault is RelayFault.NOT_OBEYING,
+        Alert.RELAY_CHATTER: state.is_chattering,
+        Alert.OVERRIDE_LEFT_ON: left_on,
+    }
+    return frozenset(alert for alert, is_so in active.items() if is_so)
+
+
+def _next_change_at_s(
+    readings: Readings,
+    override: Override | None,
+    state: State,
+    limits: Limits,
+    now_s: float,
+    outcome: tuple[Position, Reason],
+) -> float | None:
+    """The earliest end of something pending at which the rules say otherwise, found by letting them say it."""
+    for at_s in sorted(at_s for at_s in set(_pending(readings, override, state, limits)) if at_s > now_s):
+        then = _as_of(readings, at_s)
+        state = observe(then, _without_silence(readings, state, at_s), limits, at_s)
+        if _rule(then, override, state, limits, at_s) != outcome:
+            return at_s
+    return None
+
+
+def _pending(readings: Readings, override: Override | None, state: State, limits: Limits) -> Iterator[float]:
+    """Every time at which something that is going on may end; many of them have no consequence."""
+    yield may_leave_at_s(state, limits)
+    if not state.readings_complete:
+        yield state.started_s + limits.boot_grace_s
+    if readings.box_temperature_c is None:
+        yield thermometer_lost_at_s(state, limits)
+    if readings.battery_voltage_v is None:
+        yield monitor_lost_at_s(state, limits)
+    if override is not None:
+        yield override.ends_at_s
+        yield state.position_since_s + OVERRIDE_PAUSE_S
+    if state.over_temperature_since_s is not None:
+        yield state.over_temperature_since_s + limits.least_cooling_time_s
+    if state.is_chattering:
+        yield from (at_s + limits.most_transfers_within_s for at_s in state.transfers_at_s)
+    if state.ac_symptom is not None:
+        yield state.ac.since_s + ac_is_sure_after_s(state.ac_symptom, limits)
+    holds = (
+        (state.low, limits.low_hold_s),
+        (state.critical, limits.low_hold_s),
+        (state.recovered, limits.recover_hold_s),
+    )
+    yield from (streak.since_s + hold_s for streak, hold_s in holds if streak.samples)
+
+
+def _without_silence(readings: Readings, state: State, at_s: float) -> State:
+    """`state` as it is when the sensors that are heard now have been heard until `at_s`."""
+    heard = Heard(at_s)
     return replace(
         state,
-        hot_samples=hot_samples,
-        last_temperature_at_s=temperature.at_s,
-        over_temperature_since_s=since_s,
+        monitor=state.monitor if readings.battery_voltage_v is None else heard,
+        thermometer=state.thermometer if readings.box_temperature_c is None else heard,
     )
 
 
-def _decision(
-    position: Position, reason: Reason, next_change_at_s: float | None, state: State, now_s: float
-) -> Decision:
-    if position is not state.position:
-        state = replace(state, position=position, position_since_s=now_s)
-    return Decision(position, reason, next_change_at_s, state)
+def _as_of(readings: Readings, at_s: float) -> Readings:
+    """The same readings, sampled again at `at_s`."""
 
+    def again(reading: Reading | None) -> Reading | None:
+        return None if reading is None else replace(reading, at_s=at_s)
 
-def _since(since_s: float | None, is_so: bool, now_s: float) -> float | None:
-    if not is_so:
-        return None
-    return now_s if since_s is None else since_s
-
-
-def _after(since_s: float | None, duration_s: float) -> float | None:
-    return None if since_s is None else since_s + duration_s
-
-
-def _later(at_s: float | None, not_before_s: float) -> float | None:
-    return None if at_s is None else max(at_s, not_before_s)
-
-
-def _earlier(one_s: float | None, other_s: float | None) -> float | None:
-    return min((at_s for at_s in (one_s, other_s) if at_s is not None), default=None)
-
-
-def _is_past(at_s: float | None, now_s: float) -> bool:
-    return at_s is not None and now_s >= at_s
+    return replace(
+        readings,
+        battery_voltage_v=again(readings.battery_voltage_v),
+        box_temperature_c=again(readings.box_temperature_c),
+        soc_percent=again(readings.soc_percent),
+        ac=None if readings.ac is None else replace(readings.ac, at_s=at_s),
+    )

@@ -1,5 +1,6 @@
 """Turns decisions into what is published: samples, alerts and the heartbeat, as `contract.messages` has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,15 @@ from contract.alerts import SEVERITY, Alert
 from contract.positions import Position, Reason
 from device.battery_monitor import TimedPage
 from device.clock import Clock
-from device.decide import Decision, Limits
+from device.decide import Decision
+from device.health import trouble
+from device.limits import Limits
+from device.loop import Seen
 from device.mate import FndcPage, FxPage, MxPage, as_json
-from device.readings import Reading, Readings
+from device.readings import AcReading, Reading, Readings
 
+# The Pi itself, among the devices of a sample.
+_PI = "pi0"
 # A page's fields that say where it came from, not what was measured.
 _NOT_MEASURES = ("device", "port")
 
@@ -39,24 +45,24 @@ class Journal:
         self._sampled_at_s = float("-inf")
         self._beat_at_s = float("-inf")
         self._last: tuple[Position, Reason] | None = None
-        self._active: set[Alert] = set()
+        self._active: frozenset[Alert] = frozenset()
         self._decisions = 0
 
-    def record(self, decision: Decision, readings: Readings, pages: list[TimedPage]) -> Entry:
+    def record(self, decision: Decision, seen: Seen) -> Entry:
         """What to publish now that this decision has been carried out."""
         now_s = self._clock.monotonic_s()
         self._decisions += 1
-        alerts = self._change_alerts(decision, readings)
+        alerts = self._change_alerts(decision, seen)
         changed = bool(alerts) or self._last != (decision.position, decision.reason)
         self._last = (decision.position, decision.reason)
 
         sample = heartbeat = None
         if changed or now_s - self._sampled_at_s >= self._sample_interval_s:
             self._sampled_at_s = now_s
-            sample = messages.encode(self._sample(decision, readings, pages))
+            sample = messages.encode(self._sample(decision, seen, now_s))
         if now_s - self._beat_at_s >= self._heartbeat_interval_s:
             self._beat_at_s = now_s
-            heartbeat = messages.encode(self._heartbeat(decision, readings, now_s))
+            heartbeat = messages.encode(self._heartbeat(decision, seen.readings, now_s))
         return Entry(sample, heartbeat, tuple(alerts))
 
     def _stamp(self) -> dict[str, Any]:
@@ -66,11 +72,16 @@ class Journal:
             "clock_synchronised": self._clock.synchronised(),
         }
 
-    def _sample(self, decision: Decision, readings: Readings, pages: list[TimedPage]) -> dict[str, Any]:
+    def _sample(self, decision: Decision, seen: Seen, now_s: float) -> dict[str, Any]:
+        readings = seen.readings
+        next_at_s = decision.next_change_at_s
         measures = {
             "battery_voltage_v": _value(readings.battery_voltage_v),
+            "battery_voltage_age_s": _age_s(readings.battery_voltage_v, now_s),
             "box_temperature_c": _value(readings.box_temperature_c),
-            **_totals(pages),
+            "box_temperature_age_s": _age_s(readings.box_temperature_c, now_s),
+            **_totals(seen.pages),
+            "next_change_in_s": None if next_at_s is None else round(max(0.0, next_at_s - now_s), 1),
             "battery_low_voltage_v": self._limits.battery_low_voltage_v,
             "battery_recover_voltage_v": self._limits.battery_recover_voltage_v,
             "over_temperature_trip_c": self._limits.over_temperature_trip_c,
@@ -81,7 +92,9 @@ class Journal:
             "reason": decision.reason,
             "alerts": sorted(self._active),
             "measures": _known(measures),
-            "devices": {timed.source: _published(timed) for timed in pages},
+            "inputs": _inputs(decision, seen),
+            "devices": {timed.source: _published(timed) for timed in seen.pages}
+            | ({} if seen.health is None else {_PI: seen.health.as_measures()}),
         }
 
     def _heartbeat(self, decision: Decision, readings: Readings, now_s: float) -> dict[str, Any]:
@@ -92,11 +105,13 @@ class Journal:
             "decision_count": self._decisions,
             "position": decision.position,
             "reason": decision.reason,
-            "reading_ages_s": {name: round(now_s - r.at_s, 3) for name, r in ages.items() if r is not None},
+            "alerts": sorted(self._active),
+            "reading_ages_s": _known({name: _age_s(reading, now_s) for name, reading in ages.items()}),
         }
 
-    def _change_alerts(self, decision: Decision, readings: Readings) -> list[str]:
-        active = _active_alerts(decision)
+    def _change_alerts(self, decision: Decision, seen: Seen) -> list[str]:
+        readings = seen.readings
+        active = decision.alerts | seen.alerts
         changes = [(alert, messages.RAISE) for alert in sorted(active - self._active)]
         changes += [(alert, messages.CLEAR) for alert in sorted(self._active - active)]
         self._active = active
@@ -108,7 +123,7 @@ class Journal:
                     "alert": alert,
                     "action": action,
                     "severity": SEVERITY[alert],
-                    "summary": _summary(alert, action, decision, readings),
+                    "summary": _summary(alert, action, decision, seen),
                     "details": {
                         "position": decision.position,
                         "reason": decision.reason,
@@ -125,33 +140,82 @@ class Journal:
         ]
 
 
-def _active_alerts(decision: Decision) -> set[Alert]:
-    active = set()
-    if decision.reason is Reason.OVER_TEMPERATURE:
-        active.add(Alert.OVER_TEMPERATURE)
-    if decision.state.battery_is_low:
-        active.add(Alert.BATTERY_LOW)
-    return active
+# What an alert says when it is raised, and when it is cleared.
+_WORDS = {
+    Alert.OVER_TEMPERATURE: ("Shed box is too hot", "Shed box has cooled"),
+    Alert.THERMOMETER_LOST: ("Shed box thermometer is lost", "Shed box thermometer reads again"),
+    Alert.BATTERY_LOW: ("Shed battery is low", "Shed battery has recovered"),
+    Alert.BATTERY_CRITICAL: ("Shed battery is critically low", "Shed battery is no longer critically low"),
+    Alert.BATTERY_MONITOR_LOST: ("Shed battery monitor is silent", "Shed battery monitor reports again"),
+    Alert.SENSOR_DEGRADED: ("A sensor of the shed fails or is missing", "All sensors of the shed report again"),
+    Alert.STUCK_SENSOR: ("A sensor of the shed has not changed for long", "The sensor changes again"),
+    Alert.RELAY_STUCK_CLOSED: (
+        "Relays are open, but grid power still arrives",
+        "Grid power no longer passes the relays",
+    ),
+    Alert.GRID_ABSENT: ("Relays are closed, but no grid power arrives", "Grid power arrives again"),
+    Alert.GRID_REJECTED: (
+        "Grid power arrives, but the inverter does not take it",
+        "The inverter takes grid power again",
+    ),
+    Alert.RELAY_FAULT: ("Relays do not obey and are kept open", "Relays obey again"),
+    Alert.RELAY_CHATTER: ("Relays have moved too often today", "Relays have calmed down"),
+    Alert.OVERRIDE_LEFT_ON: ("An override has been on for long", "The override has ended"),
+    Alert.STORAGE_FAILING: ("The card of the Pi does not take data", "The card of the Pi takes data again"),
+    Alert.PI_HEALTH: ("The Pi is not well", "The Pi is well again"),
+    Alert.CONTROL_RESTARTING: ("Control keeps being restarted", "Control runs steadily again"),
+    Alert.INTERNAL_ERROR: ("Control cannot decide: see its log", "Control decides again"),
+}
 
 
-def _summary(alert: Alert, action: str, decision: Decision, readings: Readings) -> str:
+def _summary(alert: Alert, action: str, decision: Decision, seen: Seen) -> str:
     running = "running on grid" if decision.position is Position.GRID else "relays open, running on battery"
-    voltage = readings.battery_voltage_v
-    at = f" at {voltage.value:.1f} V" if voltage else ""
-    if alert is Alert.OVER_TEMPERATURE:
-        box = readings.box_temperature_c
-        box_at = f" at {_fahrenheit(box.value):.0f} F ({box.value:.1f} C)" if box else ""
-        what = "is too hot" if action == messages.RAISE else "has cooled"
-        return f"Shed box {what}{box_at}: {running}{at}"
-    what = "is low" if action == messages.RAISE else "has recovered"
-    return f"Shed battery {what}{at}: {running}"
+    voltage, box = seen.readings.battery_voltage_v, seen.readings.box_temperature_c
+    what = _WORDS[alert][action == messages.CLEAR]
+    if alert is Alert.OVER_TEMPERATURE and box:
+        what += f" at {_fahrenheit(box.value):.0f} F ({box.value:.1f} C)"
+    elif alert is Alert.PI_HEALTH and action == messages.RAISE and seen.health is not None:
+        what += f" ({'; '.join(trouble(seen.health))})"
+    elif alert in (Alert.BATTERY_LOW, Alert.BATTERY_CRITICAL):
+        return f"{what}{_at_voltage(voltage)}: {running}"
+    return f"{what}: {running}{_at_voltage(voltage)}"
+
+
+def _at_voltage(voltage: Reading | None) -> str:
+    return f" at {voltage.value:.1f} V" if voltage else ""
+
+
+def _inputs(decision: Decision, seen: Seen) -> dict[str, Any]:
+    """What decided besides the measures: where they came from, and what is no number."""
+    readings, override = seen.readings, seen.override
+    return _known(
+        {
+            "battery_voltage_source": _source(readings.battery_voltage_v),
+            "box_temperature_source": _source(readings.box_temperature_c),
+            "soc_source": _source(readings.soc_percent),
+            "ac_mode": None if readings.ac is None else readings.ac.mode,
+            "ac_source": _source(readings.ac),
+            "is_daylight": readings.is_daylight,
+            "override": None if override is None else override.position,
+            "override_is_suppressed": None if override is None else decision.override_is_suppressed,
+        }
+    )
+
+
+def _source(reading: Reading | AcReading | None) -> str | None:
+    return None if reading is None else reading.source
+
+
+def _age_s(reading: Reading | None, now_s: float) -> float | None:
+    """How old a reading is; never negative."""
+    return None if reading is None else round(max(0.0, now_s - reading.at_s), 3)
 
 
 def _fahrenheit(celsius: float) -> float:
     return celsius * 9 / 5 + 32
 
 
-def _totals(pages: list[TimedPage]) -> dict[str, float | None]:
+def _totals(pages: Sequence[TimedPage]) -> dict[str, float | None]:
     """What the whole shed does, as far as its devices say."""
     mx = [timed.page for timed in pages if isinstance(timed.page, MxPage)]
     fx = [timed.page for timed in pages if isinstance(timed.page, FxPage)]

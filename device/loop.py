@@ -1,20 +1,35 @@
 """One decision after the other: read, decide, switch, record. Control and replay run the same loop."""
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
+from contract.alerts import Alert
 from contract.positions import Position
 from device.battery_monitor import TimedPage
-from device.decide import Decision, Limits, decide, initial_state
+from device.decide import Decision, decide, disobeyed, failed, stopped
+from device.health import Health
+from device.limits import Limits
+from device.observe import State
+from device.override import Override
 from device.readings import Readings
+from device.relays import RelayError
+
+log = logging.getLogger(__name__)
+
+# Decisions in a row that may fail before the process gives up and is started anew.
+MOST_FAILURES = 3
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the sensors say at one moment. `pages` are for telemetry; only `readings` decide."""
+    """What is known at one moment. Only `readings` and `override` decide; the rest is for telemetry and alerts."""
 
     readings: Readings
-    pages: list[TimedPage]
+    override: Override | None = None
+    pages: tuple[TimedPage, ...] = ()
+    alerts: frozenset[Alert] = frozenset()
+    health: Health | None = None
 
 
 class Sensors(Protocol):
@@ -36,25 +51,71 @@ class Recorder(Protocol):
 
 
 class Loop:
-    """Holds the state between decisions."""
+    """Holds the state between decisions, and stands between every error and the relays."""
 
-    def __init__(self, sensors: Sensors, switch: Switch, recorder: Recorder, limits: Limits, now_s: float) -> None:
+    def __init__(self, sensors: Sensors, switch: Switch, recorder: Recorder, limits: Limits, state: State) -> None:
         self._sensors = sensors
         self._switch = switch
         self._recorder = recorder
         self._limits = limits
-        self._state = initial_state(now_s)
+        self._state = state
+        self._alerts: frozenset[Alert] = frozenset()
+        self._failures = 0
+        self._complaint = ""
 
     def tick(self, now_s: float) -> Decision:
         """Make and carry out one decision. The relays are written every time, which also undoes a disturbance.
 
         Raises:
-            RelayError: the relays are not where they should be. The decision is not recorded as done.
+            Exception: the decision has failed MOST_FAILURES times in a row. The relays are open.
         """
-        seen = self._sensors.seen(now_s)
-        decision = decide(seen.readings, self._state, self._limits, now_s)
+        seen, decision, error = self._decide(now_s)
+        decision = self._carry_out(decision, now_s)
+        self._record(decision, seen)
+        if error is not None and self._failures >= MOST_FAILURES:
+            raise error
+        return decision
+
+    def stop(self, now_s: float) -> None:
+        """Open the relays and record that nobody decides any more."""
+        decision = self._carry_out(stopped(self._state, self._alerts, now_s), now_s)
+        self._record(decision, Seen(Readings()))
+
+    def _decide(self, now_s: float) -> tuple[Seen, Decision, Exception | None]:
+        seen = Seen(Readings())
+        try:
+            seen = self._sensors.seen(now_s)
+            decision = decide(seen.readings, seen.override, self._state, self._limits, now_s)
+        except Exception as e:  # the boundary: whatever goes wrong in there must not leave the relays closed
+            self._failures += 1
+            log.exception("decision failed, %d in a row; relays open", self._failures)
+            return seen, failed(self._state, self._alerts, now_s), e
+        self._failures = 0
+        self._alerts = decision.alerts
+        return seen, decision, None
+
+    def _carry_out(self, decision: Decision, now_s: float) -> Decision:
         # Kept before the write: relays that fail must not make the next decision forget how hot the box was.
         self._state = decision.state
-        self._switch.write(decision.position)
-        self._recorder.record(decision, seen)
+        if self._writes(decision.position):
+            return decision
+        decision = disobeyed(self._state, self._alerts, now_s)
+        self._state = decision.state
+        self._writes(decision.position)
         return decision
+
+    def _writes(self, position: Position) -> bool:
+        try:
+            self._switch.write(position)
+        except RelayError as e:
+            if str(e) != self._complaint:
+                self._complaint = str(e)
+                log.critical("relay fault, to be kept open: %s", e)
+            return False
+        return True
+
+    def _record(self, decision: Decision, seen: Seen) -> None:
+        try:
+            self._recorder.record(decision, seen)
+        except Exception:  # the boundary: what cannot be recorded must not stop the next decision
+            log.exception("decision not recorded")

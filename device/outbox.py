@@ -4,8 +4,12 @@ SQLite in WAL mode: a writer and a reader do not wait for each other. Control ap
 the broker has acknowledged it. A row's id is its sequence number: it grows by one within its stream for as long as the
 file lives, over restarts and boots, so that whoever receives the stream can see that nothing is missing. A heartbeat
 is replaced, not queued: an old one would say that a dead device is alive.
+
+A file that SQLite finds damaged is moved aside by the process that appends, and by no other: the reader only looks
+whether the file is still the one that it has open (`is_current`), and opens the new one.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -15,7 +19,10 @@ from pathlib import Path
 
 from contract.errors import SolarshedError
 
+log = logging.getLogger(__name__)
+
 FILE_NAME = "outbox.sqlite"
+DAMAGED_NAME = "outbox.sqlite.damaged"
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -29,6 +36,8 @@ CREATE TABLE heartbeat (
 """
 _BUSY_TIMEOUT_S = 5.0
 _BUSY_RETRY_S = 0.05
+# What the card has lost may lie where only uplink reads: a look at all of it now and then finds that as well.
+_CHECK_EVERY_S = 3600.0
 
 
 class Stream(StrEnum):
@@ -51,26 +60,80 @@ class Row:
     payload: str
 
 
+class _DamagedError(sqlite3.DatabaseError):
+    """SQLite's check of the file has found something."""
+
+
 class Outbox:
     """One process's connection. Use it from one thread only."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, is_appender: bool = False) -> None:
         """Open the outbox in `directory`, made if it is not there.
+
+        The appender, one process at a time, moves a damaged file aside and makes a new one.
 
         Raises:
             OutboxError: the directory or the file cannot be used.
         """
-        path = directory / FILE_NAME
+        self._path = directory / FILE_NAME
+        self._is_appender = is_appender
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            try:
-                self._prepare()
-            except sqlite3.Error:
-                self._db.close()
-                raise
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connect(may_start_anew=self._is_appender)
         except (OSError, sqlite3.Error) as e:
-            raise OutboxError(f"outbox {path}: {e}; see that the directory is writable and the disk not full") from e
+            raise OutboxError(
+                f"outbox {self._path}: {e}; see that the directory is writable and the disk not full"
+            ) from e
+
+    def _connect(self, *, may_start_anew: bool) -> None:
+        # Before the file is opened: one that is put in its place meanwhile must look like another one.
+        self._identity = _identity(self._path)
+        self._db = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        self._identity = self._identity or _identity(self._path)
+        try:
+            self._prepare()
+            if self._is_appender:
+                self._check()
+        except sqlite3.Error as e:
+            if may_start_anew and _is_damage(e):
+                self._start_anew(e)
+                return
+            self._db.close()
+            raise
+
+    def _start_anew(self, damage: sqlite3.Error) -> None:
+        """Move the damaged file aside, in place of an earlier one, and make a new one."""
+        messages = self._count_messages()
+        self._db.close()
+        # The file itself last: what another process finds without its companions is then the damaged one.
+        for end in ("-wal", "-shm", ""):
+            part = self._path.with_name(FILE_NAME + end)
+            aside = self._path.with_name(DAMAGED_NAME + end)
+            if part.exists():
+                part.replace(aside)
+            else:
+                aside.unlink(missing_ok=True)
+        log.error(
+            "outbox %s is damaged (%s): moved to %s with %s messages that were not delivered; a new one is begun",
+            self._path,
+            damage,
+            DAMAGED_NAME,
+            "an unknown number of" if messages is None else messages,
+        )
+        self._connect(may_start_anew=False)
+
+    def _count_messages(self) -> int | None:
+        try:
+            return sum(self.waiting(stream) for stream in Stream)
+        except sqlite3.Error:
+            return None
+
+    def _check(self) -> None:
+        """Look at all of the file; what is found has its own error."""
+        self._check_due_s = time.monotonic() + _CHECK_EVERY_S
+        finding = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if finding != "ok":
+            raise _DamagedError(finding)
 
     def _prepare(self) -> None:
         self._switch_to_wal()
@@ -103,8 +166,20 @@ class Outbox:
         """Add messages, and put a new heartbeat in place of the old one, in one transaction: all of it or nothing.
 
         Raises:
-            sqlite3.Error: the disk is full, read-only or failing.
+            sqlite3.Error, OSError: the disk is full, read-only or failing; or another process has been writing for
+                longer than five seconds. An appender then has to be closed and opened again.
         """
+        try:
+            if self._is_appender and time.monotonic() >= self._check_due_s:
+                self._check()
+            self._append(rows, heartbeat)
+        except sqlite3.DatabaseError as e:
+            if not (self._is_appender and _is_damage(e)):
+                raise
+            self._start_anew(e)
+            self._append(rows, heartbeat)
+
+    def _append(self, rows: Sequence[tuple[Stream, str]], heartbeat: str | None) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             for stream, payload in rows:
@@ -145,6 +220,29 @@ class Outbox:
         row = self._db.execute("SELECT beat, payload FROM heartbeat").fetchone()
         return None if row is None else (row[0], row[1])
 
+    def is_current(self) -> bool:
+        """Whether the file that is open here is the one in the directory: it may have been moved, or replaced.
+
+        Raises:
+            OSError: the directory cannot be looked at.
+        """
+        return self._identity == _identity(self._path)
+
     def close(self) -> None:
         """Close the connection. Harmless when repeated."""
         self._db.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is, whatever its name; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    # The lower byte is the kind. Errors of Python's own module have no code.
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, _DamagedError) or kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

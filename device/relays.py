@@ -1,9 +1,15 @@
 """The two solid-state relays, through gpiozero. `Relays.write` is the only code that moves them."""
 
+import logging
 import warnings
 
 from contract.errors import SolarshedError
 from contract.positions import Position
+
+log = logging.getLogger(__name__)
+
+# How often since the start the pins may have been found otherwise than they were left, and put right.
+MOST_CORRECTIONS = 3
 
 
 class RelayError(SolarshedError, OSError):
@@ -13,8 +19,8 @@ class RelayError(SolarshedError, OSError):
 class Relays:
     """Two outputs that always move together: high = closed = GRID, low = open = BATTERY."""
 
-    def __init__(self, pins: tuple[int, int]) -> None:
-        """Take the pins and drive both low.
+    def __init__(self, pins: tuple[int, int], position: Position = Position.BATTERY) -> None:
+        """Take the pins and drive both to `position`, with nothing else in between where the GPIO library allows it.
 
         Raises:
             RelayError: there is no GPIO here, a pin is taken, or this user may not use it.
@@ -22,12 +28,14 @@ class Relays:
         # gpiozero costs a quarter of a second and looks for a Pi; only the process that switches pays for that.
         import gpiozero
 
+        self._level = position is Position.GRID
+        self._corrections = 0
         self._outputs: list[gpiozero.DigitalOutputDevice] = []
         # Its warnings about each GPIO library it tries are said again, in one sentence, by the error below.
         warnings.simplefilter("ignore", gpiozero.PinFactoryFallback)
         try:
             for pin in pins:
-                self._outputs.append(gpiozero.DigitalOutputDevice(pin, initial_value=False))
+                self._outputs.append(gpiozero.DigitalOutputDevice(pin, initial_value=self._level))
         except Exception as e:  # lgpio's own error, raised for a pin that is taken, has no parent but this
             self.close()
             raise RelayError(
@@ -36,22 +44,52 @@ class Relays:
             ) from e
 
     def write(self, position: Position) -> None:
-        """Drive both relays and read them back.
+        """Drive both relays and read them back; once more where that fails.
 
         Raises:
-            RelayError: a write failed or a relay reads back otherwise.
+            RelayError: a write failed twice, a relay reads back otherwise, or the pins had to be put right more than
+                MOST_CORRECTIONS times: something else drives them.
         """
-        level = position is Position.GRID
+        self._notice_disturbance()
+        self._level = position is Position.GRID
         try:
-            for output in self._outputs:
-                output.value = level
-            levels = [bool(output.value) for output in self._outputs]
-        except Exception as e:  # whatever a pin driver raises, the relays' state is unknown
-            raise RelayError(f"relays not written: {e}") from e
-        if levels != [level, level]:
-            raise RelayError(f"relays told {position} ({level}), read back {levels}")
+            self._drive()
+        except RelayError as e:
+            self._count(str(e))
+            self._drive()
+        if self._corrections > MOST_CORRECTIONS:
+            raise RelayError(f"relays put right {self._corrections} times; see that nothing else drives their pins")
 
     def close(self) -> None:
         """Turn the pins into inputs: the relays open. Harmless when repeated."""
         for output in self._outputs:
             output.close()
+
+    def _drive(self) -> None:
+        try:
+            for output in self._outputs:
+                output.value = self._level
+        except Exception as e:  # whatever a pin driver raises, the relays' state is unknown
+            raise RelayError(f"relays not written: {e}") from e
+        levels = self._levels()
+        if levels != [self._level, self._level]:
+            raise RelayError(f"relays told {self._level}, read back {levels}")
+
+    def _notice_disturbance(self) -> None:
+        try:
+            levels = self._levels()
+        except RelayError as e:
+            self._count(str(e))
+            return
+        if levels != [self._level, self._level]:
+            self._count(f"relays left {self._level}, found {levels}")
+
+    def _levels(self) -> list[bool]:
+        try:
+            return [bool(output.value) for output in self._outputs]
+        except Exception as e:  # as above
+            raise RelayError(f"relays not read: {e}") from e
+
+    def _count(self, what: str) -> None:
+        self._corrections += 1
+        log.warning("%s; writing again", what)

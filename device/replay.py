@@ -6,6 +6,9 @@ does not wait for it at the start. A Studer datalog (columns `time_local,batt_v,
 
 A row's readings stand until the next row, but for LONGEST_GAP_S at most; then they are unknown. The loop ticks at
 every row, and between rows whenever a hold, a dwell or that gap ends.
+
+What a trace recorded does not change when the decision differs from what happened then. So AC that is in use while the
+relays are open says nothing of these relays: replay never takes them for stuck.
 """
 
 from __future__ import annotations
@@ -21,18 +24,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from contract.alerts import Alert
 from contract.errors import SolarshedError
 from contract.positions import Position, Reason
-from device.decide import Decision, Limits
+from device.decide import Decision
+from device.limits import Limits
 from device.loop import Loop, Seen
-from device.readings import Reading, Readings, is_plausible_battery_voltage
+from device.observe import initial_state
+from device.readings import AcMode, AcReading, Reading, Readings, is_plausible_battery_voltage
 
 # Loggers skip a minute now and then; after five the sensor counts as silent.
 LONGEST_GAP_S = 300.0
 
 _COLUMNS = ("time_s", "battery_voltage_v", "box_temperature_c", "ac_mode")
 _STUDER_COLUMNS = ("time_local", "batt_v", "acin_v", "ac_transfer")
-_AC_MODES = ("", "no_ac", "ac_drop", "ac_use")
+_STUDER_VOLTAGES = ("batt_v", "mppt_batt_v", "inv_batt_v")
+_CLOCK_CHANGE_S = 3600.0
+_AC_MODES = ("", *AcMode)
 
 
 class TraceError(SolarshedError, ValueError):
@@ -46,6 +54,7 @@ class Row:
     time_s: float
     battery_voltage_v: float | None
     box_temperature_c: float | None
+    ac_mode: AcMode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +71,23 @@ def replay(trace: Trace, limits: Limits) -> Iterator[dict[str, Any]]:
     Raises:
         TraceError: a line cannot be used; what came before it has been replayed.
     """
+    limits = replace(
+        limits,
+        has_generator=True,
+        # A row stands for so long; only then does a silence begin.
+        monitor_lost_after_s=limits.monitor_lost_after_s + LONGEST_GAP_S,
+        monitor_lost_after_cap_s=limits.monitor_lost_after_cap_s + LONGEST_GAP_S,
+        thermometer_lost_after_s=limits.thermometer_lost_after_s + LONGEST_GAP_S,
+    )
     if not trace.has_thermometer:
-        limits = replace(limits, boot_grace_s=0.0)
+        limits = replace(limits, boot_grace_s=0.0, thermometer_lost_after_s=math.inf)
     first = next(trace.rows, None)
     if first is None:
         raise TraceError("the trace has no rows")
 
     tally = _Tally()
     sensors = _RecordedSensors(first)
-    loop = Loop(sensors, _NoRelays(), tally, limits, first.time_s)
+    loop = Loop(sensors, _NoRelays(), tally, limits, initial_state(first.time_s))
     yield from tally.changes_of(loop.tick(first.time_s), first.time_s)
     for row in trace.rows:
         for time_s in _ticks_before(row.time_s, sensors, tally):
@@ -92,13 +109,13 @@ class _RecordedSensors:
     def seen(self, now_s: float) -> Seen:
         row = self.row
         if now_s >= row.time_s + LONGEST_GAP_S:
-            return Seen(Readings(), [])
+            return Seen(Readings())
         return Seen(
             Readings(
-                _reading(_if_plausible(row.battery_voltage_v), row.time_s),
-                _reading(row.box_temperature_c, row.time_s),
-            ),
-            [],
+                battery_voltage_v=_reading(_if_plausible(row.battery_voltage_v), row.time_s),
+                box_temperature_c=_reading(row.box_temperature_c, row.time_s),
+                ac=None if row.ac_mode is None else AcReading(row.ac_mode, row.time_s, "trace"),
+            )
         )
 
 
@@ -121,11 +138,15 @@ class _Tally:
         self._transfers = 0
         self._seconds_in: Counter[Position] = Counter()
         self._seconds_by: Counter[Reason] = Counter()
+        self._active: frozenset[Alert] = frozenset()
+        self._raised: Counter[Alert] = Counter()
         self.next_change_at_s: float | None = None
 
     def record(self, decision: Decision, _seen: Seen) -> None:
         """Called by the loop."""
         self.next_change_at_s = decision.next_change_at_s
+        self._raised.update(decision.alerts - self._active)
+        self._active = decision.alerts
 
     def changes_of(self, decision: Decision, time_s: float) -> Iterator[dict[str, Any]]:
         """The line to print for `decision`, if it is a change."""
@@ -147,6 +168,7 @@ class _Tally:
             "hours_on_grid": _hours(self._seconds_in[Position.GRID]),
             "hours_on_battery": _hours(self._seconds_in[Position.BATTERY]),
             "hours_by_reason": {reason: _hours(seconds) for reason, seconds in self._seconds_by.items()},
+            "alerts_raised": dict(sorted(self._raised.items())),
         }
 
 
@@ -197,13 +219,21 @@ def _own_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
                 time_s,
                 _number(lines.line_num, "battery_voltage_v", line["battery_voltage_v"]),
                 _number(lines.line_num, "box_temperature_c", line.get("box_temperature_c")),
+                AcMode(line["ac_mode"]) if line.get("ac_mode") else None,
             ),
         )
 
 
 def _studer_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
-    """Seconds count from the first row; the shunt monitor's `batt_v` is the battery voltage."""
+    """Seconds count from the first row.
+
+    The battery voltage is the shunt monitor's, or where that instrument is absent (it logs zeros then) the charge
+    controller's or the inverter's. A minute that was logged twice counts once. The times are local: where they go back
+    by up to an hour, clocks were set back.
+    """
     start: datetime | None = None
+    last_s = -math.inf
+    set_back_s = 0.0
     for line in lines:
         try:
             time = datetime.fromisoformat(line["time_local"]).replace(tzinfo=UTC)
@@ -212,10 +242,15 @@ def _studer_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
                 f"line {lines.line_num}: time_local is {line['time_local']!r}, not a date and time"
             ) from None
         start = start or time
-        yield (
-            lines.line_num,
-            Row((time - start).total_seconds(), _number(lines.line_num, "batt_v", line["batt_v"]), None),
-        )
+        time_s = (time - start).total_seconds() + set_back_s
+        if last_s - _CLOCK_CHANGE_S <= time_s < last_s:
+            set_back_s += _CLOCK_CHANGE_S
+            time_s += _CLOCK_CHANGE_S
+        if time_s == last_s:
+            continue
+        last_s = time_s
+        volts = [_number(lines.line_num, name, line.get(name)) for name in _STUDER_VOLTAGES]
+        yield lines.line_num, Row(time_s, next(filter(None, map(_if_plausible, volts)), None), None)
 
 
 def _checked(rows: Iterable[tuple[int, Row]]) -> Iterator[Row]:

@@ -6,22 +6,32 @@ has touched a pin by then.
 
 import difflib
 import math
+import re
 import tomllib
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.errors import SolarshedError
+from contract.positions import Position
 from contract.topics import check_thing_name
-from device.decide import Limits
+from device.chemistry import CHEMISTRIES, ChemistryError, rest_voltage_v
+from device.limits import Limits
 
 DEFAULT_PATH = Path("/etc/solarshed/config.toml")
 
-# A band narrower than two steps of its source is noise: 0.1 V from a charge controller or a FLEXnet DC.
-LEAST_BAND_V = 0.2
+# The steps in which a 48 V bank's voltage is reported; a band narrower than two steps of its source is noise.
+STEP_V = {"fndc": 0.1, "mx": 0.1, "fx": 0.4}
 LEAST_BAND_C = 1.0
 # What binary fractions may make of a band that is just wide enough: 32.3 - 31.3 is below 1.0.
 _ROUNDING = 1e-9
+
+
+# What a GPIO of a Pi does before any program runs, and what else wants it.
+_PINS_PULLED_UP = range(2, 9)
+_PINS_OF_THE_CONSOLE = (14, 15)
+_NUMBERED_SERIAL_PORT = re.compile(r"/dev/tty(USB|ACM)[0-9]+")
+_DEVICE_NAME = re.compile(r"(fndc|mx|fx)(10|[0-9])")
 
 
 class SettingsError(SolarshedError, ValueError):
@@ -33,12 +43,38 @@ def _number(default: float, low: float, high: float) -> float:
     return value
 
 
+def _optional_number(low: float, high: float) -> float | None:
+    value: float | None = field(default=None, metadata={"low": low, "high": high})
+    return value
+
+
+def _choice(default: str, *others: str) -> str:
+    value: str = field(default=default, metadata={"choices": (default, *others)})
+    return value
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Volts, and the state of charge that stands for them where one was asked for."""
+
+    voltage_v: float | None
+    soc_percent: float | None
+
+
 @dataclass(frozen=True)
 class Battery:
-    """When to leave the battery and when to return to it. The defaults are for a 48 V lead-acid bank."""
+    """When to leave the battery and when to return to it. The defaults are for a 48 V lead-acid bank.
+
+    A threshold may be given as a depth of discharge instead of volts. A FLEXnet DC's state of charge decides then, and
+    where there is none, the voltage that the chemistry's table has for it.
+    """
 
     low_voltage_v: float = _number(49.9, 40.0, 64.0)
     recover_voltage_v: float = _number(52.0, 40.0, 64.0)
+    critical_voltage_v: float = _number(47.0, 38.0, 62.0)
+    low_dod_percent: float | None = _optional_number(1.0, 99.0)
+    recover_dod_percent: float | None = _optional_number(1.0, 99.0)
+    chemistry: str = _choice("none", *CHEMISTRIES)
     low_hold_s: float = _number(60.0, 0.0, 3600.0)
     recover_hold_s: float = _number(300.0, 0.0, 7200.0)
     least_time_on_grid_s: float = _number(1800.0, 0.0, 86400.0)
@@ -52,14 +88,26 @@ class Box:
     trip_temperature_c: float = _number(35.0, 20.0, 80.0)
     clear_temperature_c: float = _number(30.0, 0.0, 79.0)
     least_cooling_time_s: float = _number(600.0, 0.0, 86400.0)
+    thermometer_lost_after_s: float = _number(300.0, 5.0, 3600.0)
+    when_thermometer_lost: str = _choice("open", "hold")
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """The battery monitor: a MATE on a serial port."""
+    """The battery monitor: a MATE on a serial port, and what to do when it falls silent.
+
+    `devices` are those that must report, such as ["fndc3", "mx2", "fx1"]; the number is the port of the HUB, 0 without
+    one. Empty: whatever reports.
+    """
 
     serial_port: str = "/dev/serial/by-id/the-name-of-your-adapter"
+    devices: tuple[str, ...] = ()
     stale_after_s: float = _number(10.0, 1.0, 60.0)
+    stuck_after_s: float = _number(600.0, 60.0, 86400.0)
+    lost_after_s: float = _number(120.0, 2.0, 3600.0)
+    lost_after_per_volt_s: float = _number(300.0, 0.0, 3600.0)
+    lost_after_cap_s: float = _number(1800.0, 2.0, 14400.0)
+    when_lost: str = _choice("grid", "hold", "battery")
 
 
 @dataclass(frozen=True)
@@ -70,13 +118,37 @@ class Thermometer:
     directory: str = "/sys/bus/w1/devices"
     period_s: float = _number(1.0, 0.1, 30.0)
     stale_after_s: float = _number(10.0, 1.0, 300.0)
+    stuck_after_s: float = _number(86400.0, 60.0, 604800.0)
 
 
 @dataclass(frozen=True)
 class Relays:
-    """GPIO numbers (BCM) of the two solid-state relays."""
+    """GPIO numbers (BCM) of the two solid-state relays, and how often they may move."""
 
     pins: tuple[int, int] = (17, 27)
+    most_transfers: int = field(default=12, metadata={"low": 4, "high": 100})
+    most_transfers_within_s: float = _number(86400.0, 60.0, 86400.0)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How long an inverter's AC input must contradict the relays. Needs an FX; without one nothing of this applies.
+
+    `generator`: AC reaches the inverter past the relays too, so that AC while they are open means nothing.
+    """
+
+    settle_s: float = _number(10.0, 2.0, 600.0)
+    grid_absent_after_s: float = _number(60.0, 5.0, 3600.0)
+    grid_rejected_after_s: float = _number(300.0, 5.0, 3600.0)
+    generator: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the shed is, in degrees; with it the battery takes over by daylight only."""
+
+    latitude_deg: float | None = _optional_number(-90.0, 90.0)
+    longitude_deg: float | None = _optional_number(-180.0, 180.0)
 
 
 @dataclass(frozen=True)
@@ -102,23 +174,34 @@ class Uplink:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything in the settings file."""
+    """Everything in the settings file.
+
+    `state_directory` is on the card; `runtime_directory` is in memory (a tmpfs), for what must get out while the card
+    fails.
+    """
 
     thing: str
     state_directory: Path
+    runtime_directory: Path
     battery: Battery
     box: Box
     monitor: Monitor
     thermometer: Thermometer
     relays: Relays
+    feedback: Feedback
+    site: Site
     control: Control
     uplink: Uplink
 
     def limits(self) -> Limits:
         """The thresholds and times as the rules name them."""
+        low, recover = self.thresholds()
         return Limits(
-            battery_low_voltage_v=self.battery.low_voltage_v,
-            battery_recover_voltage_v=self.battery.recover_voltage_v,
+            battery_low_voltage_v=low.voltage_v,
+            battery_recover_voltage_v=recover.voltage_v,
+            battery_low_soc_percent=low.soc_percent,
+            battery_recover_soc_percent=recover.soc_percent,
+            battery_critical_voltage_v=self.battery.critical_voltage_v,
             low_hold_s=self.battery.low_hold_s,
             recover_hold_s=self.battery.recover_hold_s,
             least_time_on_grid_s=self.battery.least_time_on_grid_s,
@@ -126,8 +209,52 @@ class Settings:
             over_temperature_trip_c=self.box.trip_temperature_c,
             over_temperature_clear_c=self.box.clear_temperature_c,
             least_cooling_time_s=self.box.least_cooling_time_s,
+            thermometer_lost_after_s=self.box.thermometer_lost_after_s,
+            thermometer_lost_opens=self.box.when_thermometer_lost == "open",
+            monitor_lost_after_s=self.monitor.lost_after_s,
+            monitor_lost_after_per_volt_s=self.monitor.lost_after_per_volt_s,
+            monitor_lost_after_cap_s=self.monitor.lost_after_cap_s,
+            monitor_lost_position=None if self.monitor.when_lost == "hold" else Position(self.monitor.when_lost),
             boot_grace_s=self.control.boot_grace_s,
+            most_transfers=self.relays.most_transfers,
+            most_transfers_within_s=self.relays.most_transfers_within_s,
+            ac_settle_s=self.feedback.settle_s,
+            grid_absent_after_s=self.feedback.grid_absent_after_s,
+            grid_rejected_after_s=self.feedback.grid_rejected_after_s,
+            has_generator=self.feedback.generator,
         )
+
+    def thresholds(self) -> tuple[Threshold, Threshold]:
+        """Low and recover: as volts, or what the named chemistry makes of a depth of discharge.
+
+        Raises:
+            SettingsError: the voltage cannot tell the depth of discharge.
+        """
+        battery = self.battery
+        if battery.low_dod_percent is None or battery.recover_dod_percent is None:
+            return Threshold(battery.low_voltage_v, None), Threshold(battery.recover_voltage_v, None)
+        return (
+            self._by_depth("battery.low_dod_percent", battery.low_dod_percent),
+            self._by_depth("battery.recover_dod_percent", battery.recover_dod_percent),
+        )
+
+    def _by_depth(self, name: str, dod_percent: float) -> Threshold:
+        soc_percent = 100.0 - dod_percent
+        try:
+            return Threshold(rest_voltage_v(self.battery.chemistry, soc_percent, self.step_v()), soc_percent)
+        except ChemistryError as e:
+            if any(device.startswith("fndc") for device in self.monitor.devices):
+                # The FLEXnet DC counts ampere-hours. While it is silent nothing else can tell.
+                return Threshold(None, soc_percent)
+            raise SettingsError(
+                f"{name} = {dod_percent:g} cannot be told from the voltage: {e}; choose another depth, write volts, or "
+                "name a FLEXnet DC in monitor.devices"
+            ) from None
+
+    def step_v(self) -> float:
+        """The finest step in which the devices that must report say the battery's voltage."""
+        kinds = [device.rstrip("0123456789") for device in self.monitor.devices] or list(STEP_V)
+        return min(STEP_V[kind] for kind in kinds)
 
 
 _SECTIONS: dict[str, type] = {
@@ -136,10 +263,12 @@ _SECTIONS: dict[str, type] = {
     "monitor": Monitor,
     "thermometer": Thermometer,
     "relays": Relays,
+    "feedback": Feedback,
+    "site": Site,
     "control": Control,
     "uplink": Uplink,
 }
-_TOP_LEVEL = ("thing", "state_directory")
+_TOP_LEVEL = ("thing", "state_directory", "runtime_directory")
 
 
 def load(path: Path) -> Settings:
@@ -177,23 +306,87 @@ def parse(text: str) -> Settings:
     except ValueError as e:
         raise SettingsError(str(e)) from None
     state_directory = Path(_typed("state_directory", document.get("state_directory", "/var/lib/solarshed"), str))
-    settings = Settings(thing=thing, state_directory=state_directory, **sections)
+    runtime_directory = Path(_typed("runtime_directory", document.get("runtime_directory", "/run/solarshed"), str))
+    settings = Settings(thing=thing, state_directory=state_directory, runtime_directory=runtime_directory, **sections)
     _check_together(settings)
     return settings
 
 
 def _check_together(settings: Settings) -> None:
-    battery, box = settings.battery, settings.box
-    if battery.recover_voltage_v - battery.low_voltage_v < LEAST_BAND_V - _ROUNDING:
+    _check_depths(settings.battery)
+    _check_band(settings)
+    _check_place(settings.site)
+    box, monitor = settings.box, settings.monitor
+    if monitor.lost_after_cap_s < monitor.lost_after_s:
         raise SettingsError(
-            f"battery.recover_voltage_v = {battery.recover_voltage_v} must be at least {LEAST_BAND_V} V above "
-            f"battery.low_voltage_v = {battery.low_voltage_v}; raise the one or lower the other"
+            f"monitor.lost_after_cap_s = {monitor.lost_after_cap_s:g} must be at least monitor.lost_after_s = "
+            f"{monitor.lost_after_s:g}; raise the one or lower the other"
+        )
+    if monitor.lost_after_s <= monitor.stale_after_s:
+        raise SettingsError(
+            f"monitor.lost_after_s = {monitor.lost_after_s:g} must be above monitor.stale_after_s = "
+            f"{monitor.stale_after_s:g}; raise the one or lower the other"
+        )
+    thermometer = settings.thermometer
+    if box.thermometer_lost_after_s <= thermometer.stale_after_s:
+        raise SettingsError(
+            f"box.thermometer_lost_after_s = {box.thermometer_lost_after_s:g} must be above thermometer.stale_after_s "
+            f"= {thermometer.stale_after_s:g}; raise the one or lower the other"
+        )
+    if thermometer.stale_after_s <= thermometer.period_s:
+        raise SettingsError(
+            f"thermometer.stale_after_s = {thermometer.stale_after_s:g} must be above thermometer.period_s = "
+            f"{thermometer.period_s:g}; raise the one or lower the other"
         )
     if box.trip_temperature_c - box.clear_temperature_c < LEAST_BAND_C - _ROUNDING:
         raise SettingsError(
             f"box.clear_temperature_c = {box.clear_temperature_c} must be at least {LEAST_BAND_C} C below "
             f"box.trip_temperature_c = {box.trip_temperature_c}; lower the one or raise the other"
         )
+
+
+def _check_depths(battery: Battery) -> None:
+    low, recover = battery.low_dod_percent, battery.recover_dod_percent
+    if (low is None) != (recover is None):
+        given, missing = ("low", "recover") if recover is None else ("recover", "low")
+        raise SettingsError(
+            f"battery.{given}_dod_percent is given without battery.{missing}_dod_percent; write both, or neither"
+        )
+    if low is None or recover is None:
+        return
+    if battery.chemistry == "none":
+        raise SettingsError(
+            f"battery.chemistry is missing: a depth of discharge needs one; write one of {', '.join(CHEMISTRIES)}"
+        )
+    if low <= recover:
+        raise SettingsError(
+            f"battery.low_dod_percent = {low:g} must be above battery.recover_dod_percent = {recover:g}: the deeper "
+            "discharge is the lower one; swap them"
+        )
+
+
+def _check_band(settings: Settings) -> None:
+    low, recover = (threshold.voltage_v for threshold in settings.thresholds())
+    critical = settings.battery.critical_voltage_v
+    if low is None or recover is None:
+        return
+    least_v = 2 * settings.step_v()
+    if recover - low < least_v - _ROUNDING:
+        raise SettingsError(
+            f"battery.recover_voltage_v = {recover} must be at least {least_v:g} V (two steps of what reports it) "
+            f"above battery.low_voltage_v = {low}; raise the one or lower the other"
+        )
+    if low - critical < least_v - _ROUNDING:
+        raise SettingsError(
+            f"battery.critical_voltage_v = {critical} must be at least {least_v:g} V below battery.low_voltage_v = "
+            f"{low}; lower the one or raise the other"
+        )
+
+
+def _check_place(site: Site) -> None:
+    if (site.latitude_deg is None) != (site.longitude_deg is None):
+        given, missing = ("latitude", "longitude") if site.longitude_deg is None else ("longitude", "latitude")
+        raise SettingsError(f"site.{given}_deg is given without site.{missing}_deg; write both, or neither")
 
 
 T = TypeVar("T")
@@ -210,6 +403,19 @@ def _section(name: str, cls: type[T], given: object) -> T:
 def _value(name: str, f: Field[Any], value: object) -> object:
     if name == "relays.pins":
         return _pins(name, value)
+    if name == "monitor.devices":
+        return _devices(name, value)
+    if f.type is bool:
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} = {value!r} must be true or false, without quotes")
+        return value
+    if "choices" in f.metadata:
+        if value not in f.metadata["choices"]:
+            choices = ", ".join(repr(choice) for choice in f.metadata["choices"])
+            raise SettingsError(f"{name} = {value!r} is not known; write one of {choices}")
+        return value
+    if f.type is int and "low" in f.metadata:
+        return _whole(name, value, f.metadata["low"], f.metadata["high"])
     if "low" in f.metadata:
         return _bounded(name, value, f.metadata["low"], f.metadata["high"])
     if f.type is int:
@@ -217,6 +423,11 @@ def _value(name: str, f: Field[Any], value: object) -> object:
     text = _typed(name, value, str)
     if not text and f.default:
         raise SettingsError(f'{name} = "" is empty; write one, such as {f.default!r}')
+    if name == "monitor.serial_port" and _NUMBERED_SERIAL_PORT.fullmatch(text):
+        raise SettingsError(
+            f"{name} = {text!r} may be another adapter after the next start; write the name that "
+            "`ls -l /dev/serial/by-id` shows for it"
+        )
     return text
 
 
@@ -241,10 +452,29 @@ def _pins(name: str, value: object) -> tuple[int, int]:
     if len(pins) != 2 or not all(isinstance(pin, int) and not isinstance(pin, bool) for pin in pins):
         raise SettingsError(f"{name} = {value!r} must be two GPIO numbers, such as [17, 27]")
     if not all(2 <= pin <= 27 for pin in pins):
-        raise SettingsError(f"{name} = {value!r} must be GPIO numbers from 2 to 27 (BCM numbering)")
+        raise SettingsError(f"{name} = {value!r} must be GPIO numbers from 9 to 27 (BCM numbering)")
+    for pin in pins:
+        if pin in _PINS_PULLED_UP:
+            raise SettingsError(
+                f"{name}: GPIO {pin} is pulled up while the Pi starts, which would close a relay; take one from 9 to 27"
+            )
+        if pin in _PINS_OF_THE_CONSOLE:
+            raise SettingsError(f"{name}: GPIO {pin} is the serial console's; take another one, such as 17 or 27")
     if pins[0] == pins[1]:
         raise SettingsError(f"{name} = {value!r} names the same pin twice; each relay needs its own")
     return (pins[0], pins[1])
+
+
+def _devices(name: str, value: object) -> tuple[str, ...]:
+    devices = value if isinstance(value, list) else [None]
+    for device in devices:
+        if not isinstance(device, str) or not _DEVICE_NAME.fullmatch(device):
+            raise SettingsError(
+                f'{name} = {value!r} must be a list of fndc, mx or fx with a port from 0 to 10, such as ["mx2", "fx1"]'
+            )
+    if len(set(devices)) < len(devices):
+        raise SettingsError(f"{name} = {value!r} names a device twice; name each once")
+    return tuple(devices)
 
 
 def _typed(name: str, value: object, cls: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""Being told to stop by a signal, in a way that cannot hang.
+"""Being told to stop by a signal, or to look up at once by a thread, in a way that cannot hang.
 
 `threading.Event.set` in a signal handler takes a lock that the very wait it interrupts may hold: the process then waits
 for itself, and the relays stay closed. A flag and a pipe need no lock.
@@ -17,6 +17,7 @@ class StopRequest:
     def __init__(self, *signals: signal.Signals) -> None:
         self._requested = False
         self._readable, self._writable = os.pipe()
+        os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
         for number in signals:
             signal.signal(number, self._on_signal)
@@ -26,12 +27,18 @@ class StopRequest:
         return self._requested
 
     def wait(self, timeout_s: float) -> bool:
-        """Return when a signal comes, or has come, or after `timeout_s`; say which."""
+        """Return when a signal comes or has come, when `wake` is called, or after `timeout_s`; say whether to stop."""
         if not self._requested:
             select.select([self._readable], [], [], max(0.0, timeout_s))
+            with suppress(BlockingIOError):  # nothing came: the time is over
+                os.read(self._readable, 4096)
         return self._requested
+
+    def wake(self) -> None:
+        """End the wait that goes on, or the next one. For any thread."""
+        with suppress(BlockingIOError):  # the pipe is full of earlier calls: it is readable already
+            os.write(self._writable, b"\0")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._requested = True
-        with suppress(BlockingIOError):  # the pipe is full of earlier signals: it is readable already
-            os.write(self._writable, b"\0")
+        self.wake()

@@ -1,10 +1,18 @@
-"""The DS18B20 in the relay box, through w1thermsensor, in a thread of its own: one read takes 750 ms or more."""
+"""The DS18B20 in the relay box, through w1thermsensor, in a thread of its own: one read takes 750 ms or more.
 
+A read that gives no temperature is counted by its cause. Single ones are normal on a long wire; `is_failing` tells when
+they are more than that.
+"""
+
+import errno
 import logging
 import os
 import re
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +24,98 @@ log = logging.getLogger(__name__)
 # The DS18B20's range. The library passes on what is outside of it: -110 C has been seen on a pulled pin.
 _LEAST_C = -55.0
 _MOST_C = 125.0
+# What it says when its supply breaks down while it measures.
+_TOO_LITTLE_POWER_C = 127.9375
+
+_MOST_FAILURES_IN_A_ROW = 4
+_HUNG_AFTER_S = 5.0
 
 # As the kernel spells it, in small letters: it is the name of a folder.
 _SENSOR_ID = re.compile(r"28-[0-9a-f]{12}")
+_ANY_SENSOR_ID = re.compile(r"[0-9a-f]{2}-[0-9a-f]{12}")
+
+# The kernel's text: the scratchpad's nine bytes and what the checksum says, the same bytes again and millidegrees.
+_TEXT = re.compile(r"((?:[0-9a-f]{2} ){9}): crc=[0-9a-f]{2} YES\n\1t=(-?[0-9]{1,7})\n")
+_ALL_ZERO = "00 " * 9
+# How far the millidegrees may be from the bytes: a clone with 14 bits shows more digits in one than in the other.
+_ROUNDING_C = 0.1
+
+# A folder that vanished before the read, or a sensor that did during it.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
+
+
+class Cause(StrEnum):
+    """Why a read gave no temperature."""
+
+    CRC = "crc"
+    ALL_ZERO = "all_zero"
+    SHAPE = "shape"
+    POWER_ON = "power_on"
+    POWER = "power"
+    RANGE = "range"
+    MISSING = "missing"
+    IO = "io"
+    TIMEOUT = "timeout"
+
+
+_MEANING = {
+    Cause.CRC: "the checksum is wrong; shorten the cable, twist it, or take 2.2 kilohm in place of 4.7",
+    Cause.ALL_ZERO: "it says zeros only; see that the data wire has not come off",
+    Cause.SHAPE: "the kernel shows no whole answer of it; see that the plug sits firmly",
+    Cause.POWER_ON: "it says 85.0 C, its value at power-on; see that its 3.3 V stays while it measures",
+    Cause.POWER: "it says 127.94 C, which means too little power; give it 3.3 V on a wire of its own",
+    Cause.RANGE: f"it says what is outside of {_LEAST_C:g} to {_MOST_C:g} C; see its 3.3 V and the 4.7 kilohm",
+    Cause.MISSING: "it is not on the 1-wire bus",
+    Cause.IO: "the kernel cannot read it; see `dmesg`",
+    Cause.TIMEOUT: f"a read takes longer than {_HUNG_AFTER_S:g} s; see `dmesg`, and restart the Pi if it stays so",
+}
 
 
 class ThermometerError(SolarshedError, ValueError):
     """The thermometer's id cannot be used; the text says why."""
 
 
-class Thermometer:
-    """Keeps the newest valid temperature. `reading` never waits for the sensor."""
+class _ReadError(Exception):
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
-    def __init__(self, sensor_id: str, directory: str, period_s: float, stale_after_s: float) -> None:
+
+class Thermometer:
+    """Keeps the newest valid temperature. Neither `reading` nor `is_failing` ever waits for the sensor.
+
+    `errors` counts the reads that gave no temperature, by cause; it is a new object after each.
+    """
+
+    def __init__(
+        self,
+        sensor_id: str,
+        directory: str,
+        period_s: float,
+        stale_after_s: float,
+        on_sample: Callable[[float], None] | None = None,
+    ) -> None:
         """Start reading the sensor with this id, and no other.
+
+        `on_sample` is called with each valid temperature in C, in the thermometer's thread, as soon as `reading` gives
+        it. It must not wait and not raise.
 
         Raises:
             ThermometerError: the id is not that of a DS18B20.
         """
         self._id = sensor_id
         self._serial_number = _serial_number(sensor_id)
-        self._sensor_class = _sensor_class(directory)
+        self._directory = Path(directory)
+        self._sensor_class = _sensor_class(self._directory)
         self._period_s = period_s
         self._stale_after_s = stale_after_s
+        self._on_sample = on_sample
         self._newest: Reading | None = None
+        self.errors: Counter[Cause] = Counter()
+        self._lock = threading.Lock()
+        self._began_s: float | None = None
+        self._hangs = False
+        self._failures_in_a_row = 0
         self._failing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="thermometer", daemon=True)
@@ -50,35 +126,107 @@ class Thermometer:
         newest = self._newest
         return newest if newest is not None and now_s - newest.at_s <= self._stale_after_s else None
 
+    def is_failing(self, now_s: float) -> bool:
+        """Whether more than four reads in a row gave nothing, or one has been going on for more than 5 s.
+
+        One that gives a temperature ends it.
+        """
+        self._watch(now_s)
+        return self._failing
+
     def close(self) -> None:
         """Stop reading. A read that hangs in the kernel is left behind: the thread is a daemon."""
         self._closing.set()
 
     def _run(self) -> None:
         while not self._closing.wait(self._period_s):
-            value = self._read()
-            if value is not None:
-                self._newest = Reading(value, time.monotonic(), self._id)
+            with self._lock:
+                self._began_s = time.monotonic()
+            try:
+                value_c = self._temperature_c()
+            except _ReadError as e:
+                self._end(e.cause, time.monotonic())
+                continue
+            now_s = time.monotonic()
+            if self._end(None, now_s):
+                self._newest = Reading(value_c, now_s, self._id)
+                if self._on_sample is not None:
+                    self._on_sample(value_c)
 
-    def _read(self) -> float | None:
-        from w1thermsensor import Sensor, W1ThermSensorError
+    def _temperature_c(self) -> float:
+        """One read. It takes as long as the kernel takes.
+
+        Raises:
+            _ReadError: it gave no temperature.
+        """
+        from w1thermsensor import NoSensorFoundError, ResetValueError, Sensor
 
         try:
             # With type and id the library looks at that one file; with less it lists the bus, and one bad entry
             # hides all. It refuses to be made while the sensor is away, so it is made anew for each read.
-            value = float(self._sensor_class(Sensor.DS18B20, self._serial_number).get_temperature())
-            if not _LEAST_C <= value <= _MOST_C:
-                raise ValueError(f"{value} C is outside {_LEAST_C} to {_MOST_C} C")  # noqa: TRY301 - one place to log
-        except (W1ThermSensorError, OSError, ValueError, IndexError) as e:
-            # IndexError: a file with one line only. ValueError covers bytes that are not hexadecimal or not UTF-8.
-            if not self._failing:
-                log.warning("thermometer %s: %s %s", self._id, type(e).__name__, e)
-            self._failing = True
-            return None
+            sensor = self._sensor_class(Sensor.DS18B20, self._serial_number)
+            value_c = float(sensor.get_temperature())
+        except NoSensorFoundError as e:
+            raise _ReadError(Cause.MISSING) from e
+        except ResetValueError as e:
+            raise _ReadError(Cause.POWER_ON) from e
+        except OSError as e:
+            raise _ReadError(Cause.MISSING if e.errno in _GONE else Cause.IO) from e
+        if abs(value_c - sensor.stated_c) > _ROUNDING_C:
+            raise _ReadError(Cause.SHAPE)
+        if value_c == _TOO_LITTLE_POWER_C:
+            raise _ReadError(Cause.POWER)
+        if not _LEAST_C <= value_c <= _MOST_C:
+            raise _ReadError(Cause.RANGE)
+        return value_c
+
+    # What is counted. A read that hangs is noticed by whoever asks, because its own thread cannot.
+
+    def _watch(self, now_s: float) -> None:
+        with self._lock:
+            if not self._hangs and self._began_s is not None and now_s - self._began_s > _HUNG_AFTER_S:
+                self._hangs = True
+                self._failed(Cause.TIMEOUT, is_failing=True)
+
+    def _end(self, cause: Cause | None, now_s: float) -> bool:
+        """The end of a read. Whether it gave a temperature that may be used: not after a hang, it may be an old one."""
+        self._watch(now_s)
+        with self._lock:
+            hung, self._hangs, self._began_s = self._hangs, False, None
+        if hung:
+            return False
+        if cause is not None:
+            self._failures_in_a_row += 1
+            self._failed(cause, is_failing=self._failures_in_a_row > _MOST_FAILURES_IN_A_ROW)
+            return False
         if self._failing:
             log.info("thermometer %s reads again", self._id)
-        self._failing = False
-        return value
+        self._failing, self._failures_in_a_row = False, 0
+        return True
+
+    def _failed(self, cause: Cause, *, is_failing: bool) -> None:
+        if is_failing and not self._failing:
+            self._failing = True
+            self._warn(cause)
+        self.errors = self.errors + Counter([cause])
+
+    def _warn(self, cause: Cause) -> None:
+        meaning = _MEANING[cause]
+        if cause is Cause.MISSING:
+            meaning = f"{meaning}, {_others(self._directory, self._id)}"
+        log.warning("thermometer %s gives no temperature (%s): %s", self._id, cause, meaning)
+
+
+def _others(directory: Path, sensor_id: str) -> str:
+    """Which sensors are there instead, in words."""
+    try:
+        names = {path.name for path in directory.iterdir()} - {sensor_id}
+    except OSError as e:
+        return f"and {directory} cannot be listed ({e.strerror}); see `solarshed doctor`"
+    ids = sorted(filter(_ANY_SENSOR_ID.fullmatch, names))
+    if not ids:
+        return "and no other one is; see the plug, and `solarshed doctor`"
+    return f"which has {', '.join(ids)}; if that is the one in the box, write it as thermometer.sensor_id"
 
 
 def _serial_number(sensor_id: str) -> str:
@@ -90,12 +238,35 @@ def _serial_number(sensor_id: str) -> str:
     return sensor_id.removeprefix("28-")
 
 
-def _sensor_class(directory: str) -> Any:  # noqa: ANN401 - the library has no types
+def _sensor_class(directory: Path) -> Any:  # noqa: ANN401 - the library has no types
     # The library runs modprobe when imported unless told not to; the Pi's device tree overlay loads the modules.
     os.environ["W1THERMSENSOR_NO_KERNEL_MODULE"] = "1"
     from w1thermsensor import W1ThermSensor
 
     class SensorInDirectory(W1ThermSensor):  # type: ignore[misc]
-        BASE_DIRECTORY = Path(directory)
+        """Reads the file itself: the library looks at a few of its characters only, and does not say what is wrong."""
+
+        BASE_DIRECTORY = directory
+
+        def get_raw_sensor_strings(self) -> list[str]:
+            text: str = self.sensorpath.read_bytes().decode("ascii", "replace")
+            self.stated_c = _stated_c(text)
+            return text.splitlines()
 
     return SensorInDirectory
+
+
+def _stated_c(text: str) -> float:
+    """The temperature that a whole and undamaged text states.
+
+    Raises:
+        _ReadError: it is none.
+    """
+    if text.partition("\n")[0].endswith(" NO"):
+        raise _ReadError(Cause.CRC)
+    stated = _TEXT.fullmatch(text)
+    if stated is None:
+        raise _ReadError(Cause.SHAPE)
+    if stated[1] == _ALL_ZERO:
+        raise _ReadError(Cause.ALL_ZERO)
+    return int(stated[2]) / 1000

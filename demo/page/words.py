@@ -38,6 +38,19 @@ _REASONS = {
         "box too hot",
         "The box is too hot: the relays stay open until it has cooled.",
     ),
+    Reason.THERMOMETER_LOST: (
+        "box temperature unknown",
+        "The box's thermometer is lost: the relays stay open, because nobody sees how hot they get.",
+    ),
+    Reason.RELAY_FAULT: (
+        "relay fault",
+        "The relays do not do as they are told: they are kept open until somebody has looked.",
+    ),
+    Reason.OVERRIDE: ("the owner's wish", "The owner has asked for it, for a while."),
+    Reason.BATTERY_MONITOR_LOST: (
+        "battery unknown",
+        "Nothing is known of the battery: the grid carries the load, so that it cannot run empty.",
+    ),
     Reason.BATTERY_LOW: (
         "battery low",
         "The battery is low: the grid carries the load until it has recovered.",
@@ -48,6 +61,12 @@ _REASONS = {
     ),
     Reason.HOLD: ("nothing calls for a change", "Nothing calls for a change."),
     Reason.NO_DATA: ("readings incomplete", "The readings are not complete yet."),
+    Reason.RELAY_CHATTER: (
+        "too many transfers today",
+        "The relays have moved too often today: the grid carries the load until that is a day ago.",
+    ),
+    Reason.INTERNAL_ERROR: ("control failed to decide", "Control failed to decide: the relays are open."),
+    Reason.STOPPED: ("control was stopped", "Control was stopped: the relays are open."),
 }
 
 

@@ -1,244 +1,212 @@
-import random
+import os
 import termios
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from demo.shed.mate import fndc_page, fx_page, mx_page
-from demo.shed.serial_line import SerialLine
-from device.battery_monitor import BatteryMonitor, MonitorError, TimedPage, battery_voltage
-from device.mate import PageReader
+from device.battery_monitor import (
+    BatteryMonitor,
+    MonitorError,
+    ac_reading,
+    missing,
+    state_of_charge,
+    voltage_samples,
+)
+from device.mate import Refusal
+from device.readings import AcMode, AcReading, Reading, VoltageSample
+from tests.device.mate_line import (
+    AC_DROP,
+    AC_USE,
+    NO_AC,
+    STALE_AFTER_S,
+    Mate,
+    fndc,
+    fx,
+    mx,
+    timed,
+    until,
+)
 
-STALE_AFTER_S = 10.0
-
-
-def fx(voltage_v: float, port: int = 1) -> bytes:
-    return fx_page(
-        port=port,
-        inverter_current_a=3.0,
-        charger_current_a=0.0,
-        buy_current_a=0.0,
-        ac_input_voltage_v=0.0,
-        ac_output_voltage_v=120.0,
-        operating_mode=2,
-        ac_mode=0,
-        battery_tenths_v=round(voltage_v * 10),
-    )
-
-
-def mx(voltage_v: float, port: int = 2) -> bytes:
-    return mx_page(
-        port=port,
-        charger_current_a=8.5,
-        panel_current_a=6.0,
-        panel_voltage_v=75.0,
-        daily_kwh=1.5,
-        charger_mode=2,
-        battery_voltage_v=voltage_v,
-        daily_ah=33.0,
-    )
-
-
-def fndc(voltage_v: float) -> bytes:
-    return fndc_page(
-        port=3,
-        shunt_currents_a=(-12.3, 8.6, 0.0),
-        extra_id=0,
-        extra_value=42,
-        battery_voltage_v=voltage_v,
-        soc_percent=83.0,
-        battery_temperature_c=20.0,
-    )
-
-
-def timed(*bursts: bytes) -> list[TimedPage]:
-    return [TimedPage(page, 7.0) for burst in bursts for page in PageReader().feed(burst)]
-
-
-# Which voltage is believed
+# What the pages say
 
 
 @pytest.mark.parametrize(
-    ("bursts", "source"),
+    "bursts",
     [
-        ([fx(50.0), mx(50.1), fndc(50.2)], "fndc3"),
-        ([fndc(50.2), mx(50.1), fx(50.0)], "fndc3"),
-        ([fx(50.0), mx(50.1)], "mx2"),
-        ([fx(50.0)], "fx1"),
-        ([fx(50.0, port=4), mx(50.1, port=5)], "mx5"),
+        [fx(50.0), mx(50.1), fndc(50.2)],
+        [fndc(50.2), mx(50.1), fx(50.0)],
+        [mx(50.1), fndc(50.2), fx(50.0)],
     ],
 )
-def test_S14_the_finest_instrument_that_reports_is_believed(bursts: list[bytes], source: str) -> None:
-    reading = battery_voltage(timed(*bursts))
-
-    assert reading is not None
-    assert reading.source == source
-    assert reading.value == {"fndc3": 50.2, "mx2": 50.1, "fx1": 50.0, "mx5": 50.1}[source]
-    assert reading.at_s == 7.0
-
-
-@pytest.mark.parametrize("implausible_v", [0.0, 5.0, 29.9, 70.1, 99.9])
-def test_S11_an_implausible_voltage_gives_way_to_the_next_instrument(implausible_v: float) -> None:
-    reading = battery_voltage(timed(fndc(implausible_v), mx(implausible_v), fx(50.0)))
-
-    assert reading is not None
-    assert (reading.source, reading.value) == ("fx1", 50.0)
+def test_the_finest_instrument_comes_first(bursts: list[bytes]) -> None:
+    assert voltage_samples(timed(*bursts)) == [
+        VoltageSample(Reading(50.2, 7.0, "fndc3"), 0.1),
+        VoltageSample(Reading(50.1, 7.0, "mx2"), 0.1),
+        VoltageSample(Reading(50.0, 7.0, "fx1"), 0.4),
+    ]
 
 
-@pytest.mark.parametrize("implausible_v", [0.0, 99.9])
-def test_S11_implausible_voltages_only_are_no_reading(implausible_v: float) -> None:
-    assert battery_voltage(timed(fndc(implausible_v), mx(implausible_v), fx(implausible_v))) is None
-    assert battery_voltage([]) is None
+def test_instruments_of_a_kind_come_by_their_port() -> None:
+    pages = timed(mx(50.3, port=10), mx(50.2, port=9), fx(50.1, port=3), fx(50.0, port=0), mx(50.4, port=2))
+
+    sources = [sample.reading.source for sample in voltage_samples(pages)]
+
+    assert sources == ["mx2", "mx9", "mx10", "fx0", "fx3"]
+
+
+def test_without_pages_there_is_no_voltage_no_state_of_charge_and_no_ac() -> None:
+    assert voltage_samples([]) == []
+    assert state_of_charge([]) is None
+    assert ac_reading([]) is None
+
+
+def test_the_state_of_charge_is_that_of_the_first_fndc() -> None:
+    pages = [*timed(fndc(50.2, port=4, soc_percent=70.0), at_s=8.0), *timed(fndc(50.2, soc_percent=83.0), mx(50.1))]
+
+    assert state_of_charge(pages) == Reading(83.0, 7.0, "fndc3")
+
+
+def test_nothing_but_an_fndc_knows_the_state_of_charge() -> None:
+    assert state_of_charge(timed(mx(50.1), fx(50.0))) is None
+
+
+def test_an_empty_bank_has_a_state_of_charge() -> None:
+    assert state_of_charge(timed(fndc(46.0, soc_percent=0.0))) == Reading(0.0, 7.0, "fndc3")
+
+
+@pytest.mark.parametrize(("code", "mode"), [(NO_AC, AcMode.NO_AC), (AC_DROP, AcMode.AC_DROP), (AC_USE, AcMode.AC_USE)])
+def test_one_inverter_says_what_its_ac_input_does(code: int, mode: AcMode) -> None:
+    pages = timed(mx(50.1, port=1), fx(50.0, port=2, ac_mode=code), fndc(50.2))
+
+    assert ac_reading(pages) == AcReading(mode, 7.0, "fx2")
+
+
+def test_nothing_but_an_inverter_knows_of_ac() -> None:
+    assert ac_reading(timed(mx(50.1), fndc(50.2))) is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ((NO_AC, NO_AC, NO_AC), AcReading(AcMode.NO_AC, 1.0, "fx1")),
+        ((NO_AC, AC_DROP, NO_AC), AcReading(AcMode.AC_DROP, 1.0, "fx1")),
+        ((NO_AC, NO_AC, AC_DROP), AcReading(AcMode.AC_DROP, 1.0, "fx1")),
+        ((AC_DROP, AC_DROP, AC_DROP), AcReading(AcMode.AC_DROP, 1.0, "fx1")),
+        ((AC_USE, NO_AC, AC_DROP), AcReading(AcMode.AC_USE, 1.0, "fx1")),
+        ((NO_AC, AC_USE, AC_DROP), AcReading(AcMode.AC_USE, 2.0, "fx2")),
+        ((AC_USE, AC_USE, NO_AC), AcReading(AcMode.AC_USE, 2.0, "fx2")),
+        ((AC_USE, AC_USE, AC_USE), AcReading(AcMode.AC_USE, 3.0, "fx3")),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_inverters_one_that_uses_ac_proves_it_and_none_that_does_takes_all(
+    codes: tuple[int, int, int], expected: AcReading, order: int
+) -> None:
+    pages = [
+        page
+        for number, code in enumerate(codes, start=1)
+        for page in timed(fx(50.0, port=number, ac_mode=code), at_s=float(number))
+    ]
+
+    assert ac_reading(pages[::order]) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "absent"),
+    [
+        ([], []),
+        (["fx1", "mx2"], []),
+        (["fx2", "mx2", "fndc3", "fx1"], ["fx2", "fndc3"]),
+        (["mx1"], ["mx1"]),
+    ],
+)
+def test_the_devices_without_a_page_are_missing(expected: list[str], absent: list[str]) -> None:
+    assert missing(timed(fx(50.0), mx(50.1)), expected) == absent
 
 
 # The port
 
 
-class Mate:
-    """A MATE on a pseudo-terminal that can be unplugged and plugged in again; what it says is said every time."""
-
-    def __init__(self, link: Path) -> None:
-        self.link = link
-        self.line: SerialLine | None = SerialLine(link)
-        self.monitor: BatteryMonitor | None = None
-
-    def start(self) -> BatteryMonitor:
-        self.monitor = BatteryMonitor(str(self.link), STALE_AFTER_S)
-        return self.monitor
-
-    def send(self, data: bytes) -> None:
-        assert self.line is not None
-        self.line.send(data)
-
-    def unplug(self) -> None:
-        assert self.line is not None
-        self.line.close()
-        self.line = None
-
-    def plug_in(self) -> None:
-        self.line = SerialLine(self.link)
-
-    def until_sources_are(self, *sources: str, saying: bytes = b"") -> list[TimedPage]:
-        assert self.monitor is not None
-        pages: list[TimedPage] = []
-        deadline_s = time.monotonic() + 20.0
-        while time.monotonic() < deadline_s:
-            self.send(saying)
-            pages = self.monitor.pages(time.monotonic())
-            if sorted(page.source for page in pages) == sorted(sources):
-                return pages
-            time.sleep(0.02)
-        raise AssertionError(f"{sources} expected, {pages} seen")
-
-
 @pytest.fixture
-def mate(tmp_path: Path) -> Iterator[Mate]:
+def mate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mate]:
+    monkeypatch.setattr("device.battery_monitor._READ_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("device.battery_monitor._REOPEN_AFTER_S", (0.01, 0.02))
     mate = Mate(tmp_path / "mate")
     yield mate
-    if mate.monitor is not None:
-        mate.monitor.close()
-    if mate.line is not None:
-        mate.line.close()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10.0
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+    mate.close()
 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def test_the_line_is_set_as_a_mate_wants_it(mate: Mate) -> None:
+    assert mate.line is not None
+    attributes = termios.tcgetattr(mate.line._theirs)
+    attributes[4] = attributes[5] = termios.B9600
+    termios.tcsetattr(mate.line._theirs, termios.TCSANOW, attributes)
+
+    port = mate.start()._serial
+
+    assert termios.tcgetattr(mate.line._theirs)[4:6] == [termios.B19200, termios.B19200]
+    assert port is not None
+    assert (port.bytesize, port.parity, port.stopbits) == (8, "N", 1)
+    # They power the MATE's end of the line; a pseudo-terminal has no such lines to look at.
+    assert port.dtr is True
+    assert port.rts is False
+
+
 def test_the_newest_page_of_each_device_is_kept(mate: Mate) -> None:
-    monitor = mate.start()
-    assert monitor.pages(time.monotonic()) == []
-
-    mate.send(fx(50.0) + mx(50.1) + fndc(50.2))
-    mate.until_sources_are("fx1", "mx2", "fndc3")
-    mate.send(mx(51.7) + mx(51.8))
-    until(lambda: 51.8 in [page.page.battery_voltage_v for page in monitor.pages(time.monotonic())])
-
-    pages = {page.source: page.page.battery_voltage_v for page in monitor.pages(time.monotonic())}
-    assert pages == {"fx1": 50.0, "mx2": 51.8, "fndc3": 50.2}
-
-
-def test_S13_a_page_counts_until_it_is_older_than_the_limit(mate: Mate) -> None:
-    monitor = mate.start()
-    mate.send(mx(50.1))
-    (page,) = mate.until_sources_are("mx2")
-
-    assert monitor.pages(page.at_s + STALE_AFTER_S - 0.001) == [page]
-    assert monitor.pages(page.at_s + STALE_AFTER_S) == [page]
-    assert monitor.pages(page.at_s + STALE_AFTER_S + 0.001) == []
-
-
-def test_S3_garbage_between_pages_does_not_hide_them(mate: Mate) -> None:
-    monitor = mate.start()
-    noise = random.Random(3)
-
-    for page in (fx(50.0), mx(50.1), fndc(50.2)):
-        mate.send(noise.randbytes(300) + b"\n" + page + mx(66.6)[:20] + b"\r" + mx(66.6)[20:])
-        time.sleep(0.05)
-
-    pages = mate.until_sources_are("fx1", "mx2", "fndc3")
-    assert {page.page.battery_voltage_v for page in pages} == {50.0, 50.1, 50.2}
-    assert monitor is mate.monitor
-
-
-def test_S7_S8_a_port_that_is_unplugged_is_opened_again_when_its_link_leads_somewhere(mate: Mate) -> None:
-    monitor = mate.start()
-    mate.send(mx(50.1))
-    (before,) = mate.until_sources_are("mx2")
-
-    mate.unplug()
-    time.sleep(0.2)
-    while_unplugged = monitor.pages(time.monotonic())
-    mate.plug_in()
-    mate.until_sources_are("mx2", "fndc3", saying=fndc(50.2))
-
-    assert while_unplugged == [before]
-
-
-def test_S7_half_a_page_from_before_the_unplugging_is_not_joined_to_what_comes_after(mate: Mate) -> None:
     mate.start()
-    mate.send(mx(50.1))
-    mate.until_sources_are("mx2")
-    mate.send(mx(66.6)[:30])
-    time.sleep(0.1)
+    assert mate.pages() == {}
+
+    mate.say(fx(50.0) + mx(50.1) + fndc(50.2))
+    mate.say(mx(51.7) + mx(51.8))
+
+    assert mate.voltages() == {"fx1": 50.0, "mx2": 51.8, "fndc3": 50.2}
+
+
+def test_pages_that_are_refused_are_counted_also_across_a_new_opening(mate: Mate) -> None:
+    monitor = mate.start()
+    mate.say(b"\nnoise\r" * 2)
+    before = monitor.refused
 
     mate.unplug()
     mate.plug_in()
-    pages = mate.until_sources_are("mx2", "fndc3", saying=mx(66.6)[30:] + fndc(50.2))
+    mate.say(mx(50.1).replace(b"501", b"502") + b"\nnoise\r")
 
-    assert {page.page.battery_voltage_v for page in pages} == {50.1, 50.2}
+    assert before == {Refusal.LENGTH: 2}
+    assert monitor.refused == {Refusal.LENGTH: 3, Refusal.CHECKSUM: 1}
 
 
-def test_S7_a_port_that_vanishes_while_it_is_being_opened_is_tried_again(
-    mate: Mate, monkeypatch: pytest.MonkeyPatch
+def test_a_port_that_stays_away_is_told_once_and_tried_less_and_less(
+    mate: Mate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # An adapter can be pulled between two system calls of one open(), a pseudo-terminal cannot. termios.error is no
-    # OSError.
-    failures: list[int] = []
-    flush = termios.tcflush
+    pauses_s: list[float] = []
+    caplog.set_level("INFO", logger="device.battery_monitor")
+    monkeypatch.setattr("device.battery_monitor._REOPEN_AFTER_S", (0.001, 0.002, 0.003))
+    monitor = mate.start()
+    mate.say(b"")
+    wait = monitor._closing.wait
 
-    def vanished(descriptor: int, queue: int) -> None:
-        if not failures:
-            failures.append(descriptor)
-            raise termios.error(5, "Input/output error")
-        flush(descriptor, queue)
+    def noted(pause_s: float) -> bool:
+        pauses_s.append(pause_s)
+        return wait(pause_s)
 
-    mate.start()
+    monkeypatch.setattr(monitor._closing, "wait", noted)
+
     mate.unplug()
-    monkeypatch.setattr(termios, "tcflush", vanished)
+    until(lambda: len(pauses_s) >= 6)
     mate.plug_in()
-    mate.until_sources_are("mx2", saying=mx(50.1))
+    mate.say(b"")
 
-    assert failures
+    assert pauses_s[:4] == [0.001, 0.002, 0.003, 0.003]
+    lost = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert 1 <= len(lost) <= 3
+    assert lost[-1].startswith(f"battery monitor lost: serial port {mate.link} cannot be opened: No such file")
+    assert len(set(lost)) == len(lost)
 
 
 def test_a_port_that_is_not_there_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -251,21 +219,19 @@ def test_a_port_that_is_not_there_is_refused_with_the_remedy(tmp_path: Path) -> 
     assert "`ls /dev/serial/by-id`" in str(error.value)
 
 
-def test_a_port_that_is_no_serial_port_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["file", "folder", "null"])
+def test_what_is_no_serial_port_is_refused_with_what_to_write(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no port")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "null").symlink_to(os.devnull)
 
-    with pytest.raises(MonitorError, match="cannot be opened"):
-        BatteryMonitor(str(tmp_path / "file"), STALE_AFTER_S)
+    with pytest.raises(MonitorError) as error:
+        BatteryMonitor(str(tmp_path / name), STALE_AFTER_S)
 
-
-def test_S15_a_port_that_another_one_has_open_is_refused(mate: Mate) -> None:
-    mate.start()
-
-    with pytest.raises(MonitorError, match=r"cannot be opened: .*no other program has it open"):
-        BatteryMonitor(str(mate.link), STALE_AFTER_S)
-
-    mate.send(mx(50.1))
-    mate.until_sources_are("mx2")
+    assert str(error.value) == (
+        f"{tmp_path / name} is not a serial port; write the name that `ls -l /dev/serial/by-id` shows for the adapter "
+        "as monitor.serial_port"
+    )
 
 
 def test_after_closing_the_port_is_free_and_closing_again_is_harmless(mate: Mate) -> None:
@@ -280,17 +246,13 @@ def test_after_closing_the_port_is_free_and_closing_again_is_harmless(mate: Mate
     second.close()
 
 
-def test_S5_a_line_without_valid_pages_is_told_once_and_so_is_its_return(
-    mate: Mate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("device.battery_monitor._SILENT_AFTER_S", 0.2)
-    caplog.set_level("INFO", logger="device.battery_monitor")
-    mate.start()
-    mate.send(b"noise\r")
+def test_closing_while_the_port_is_away_ends_the_thread(mate: Mate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("device.battery_monitor._REOPEN_AFTER_S", (60.0,))
+    monitor = mate.start()
+    mate.unplug()
 
-    until(lambda: "no valid page" in caplog.text)
-    mate.until_sources_are("mx2", saying=mx(50.1))
+    monitor.close()
+    monitor._thread.join(5.0)
 
-    until(lambda: "valid pages come" in caplog.text)
-    assert caplog.text.count("no valid page") == 1
-    assert "length" in caplog.text
+    assert not monitor._thread.is_alive()
+    assert monitor._thread not in threading.enumerate()

@@ -1,23 +1,17 @@
+from dataclasses import replace
+
 import pytest
 
+from contract.alerts import Alert
 from contract.positions import Position, Reason
-from device.decide import Decision, Limits
-from device.loop import Loop, Seen
+from device.decide import Decision
+from device.loop import MOST_FAILURES, Loop, Seen
+from device.observe import RelayFault, initial_state
 from device.readings import Reading, Readings
 from device.relays import RelayError
+from tests.device.limits import LIMITS
 
-LIMITS = Limits(
-    battery_low_voltage_v=49.9,
-    battery_recover_voltage_v=52.0,
-    low_hold_s=0.0,
-    recover_hold_s=0.0,
-    least_time_on_grid_s=1800.0,
-    least_time_on_battery_s=0.0,
-    over_temperature_trip_c=35.0,
-    over_temperature_clear_c=30.0,
-    least_cooling_time_s=600.0,
-    boot_grace_s=0.0,
-)
+QUICK = replace(LIMITS, low_hold_s=0.0, least_time_on_battery_s=0.0)
 
 
 class Bench:
@@ -27,11 +21,16 @@ class Bench:
         self.voltage_v = 49.0
         self.temperature_c = 20.0
         self.failing: set[Position] = set()
+        self.broken_sensors = False
+        self.broken_recorder = False
         self.written: list[Position] = []
-        self.recorded: list[Reason] = []
+        self.recorded: list[Decision] = []
+        self.loop = Loop(self, self, self, QUICK, initial_state(0.0))
 
     def seen(self, now_s: float) -> Seen:
-        return Seen(Readings(Reading(self.voltage_v, now_s, "mx2"), Reading(self.temperature_c, now_s, "28-1")), [])
+        if self.broken_sensors:
+            raise KeyError("an adapter's own mistake")
+        return Seen(Readings(Reading(self.voltage_v, now_s, "mx2"), Reading(self.temperature_c, now_s, "28-1")))
 
     def write(self, position: Position) -> None:
         self.written.append(position)
@@ -39,61 +38,119 @@ class Bench:
             raise RelayError("relays read back otherwise")
 
     def record(self, decision: Decision, seen: Seen) -> None:
-        self.recorded.append(decision.reason)
+        if self.broken_recorder:
+            raise ValueError("cannot be encoded")
+        self.recorded.append(decision)
+
+    def reasons(self) -> list[Reason]:
+        return [decision.reason for decision in self.recorded]
 
 
-def loop_of(bench: Bench) -> Loop:
-    return Loop(bench, bench, bench, LIMITS, 0.0)
-
-
-def test_every_decision_is_written_and_recorded_even_without_a_change() -> None:
+@pytest.fixture
+def bench() -> Bench:
+    """On grid: two low samples are behind it."""
     bench = Bench()
-    loop = loop_of(bench)
+    bench.loop.tick(0.0)
+    bench.loop.tick(1.0)
+    assert bench.written == [Position.BATTERY, Position.GRID]
+    bench.written, bench.recorded = [], []
+    return bench
 
-    for now_s in range(3):
-        loop.tick(float(now_s))
+
+def test_every_decision_is_written_and_recorded_even_without_a_change(bench: Bench) -> None:
+    for now_s in range(2, 5):
+        bench.loop.tick(float(now_s))
 
     assert bench.written == [Position.GRID] * 3
-    assert bench.recorded == [Reason.BATTERY_LOW] * 3
+    assert bench.reasons() == [Reason.BATTERY_LOW] * 3
 
 
-def test_a_decision_that_was_not_carried_out_is_raised_and_not_recorded() -> None:
-    bench = Bench()
+def test_relays_that_do_not_obey_are_opened_in_the_same_tick_and_stay_open(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.failing = {Position.GRID}
-    loop = loop_of(bench)
 
-    with pytest.raises(RelayError):
-        loop.tick(0.0)
-
-    assert bench.written == [Position.GRID]
-    assert bench.recorded == []
-
-
-def test_a_write_that_failed_is_tried_again_at_the_next_tick() -> None:
-    bench = Bench()
-    bench.failing = {Position.GRID}
-    loop = loop_of(bench)
-    with pytest.raises(RelayError):
-        loop.tick(0.0)
-
+    decision = bench.loop.tick(2.0)
     bench.failing = set()
-    decision = loop.tick(1.0)
+    later = bench.loop.tick(3.0)
 
-    assert decision.position is Position.GRID
-    assert bench.written == [Position.GRID, Position.GRID]
-    assert bench.recorded == [Reason.BATTERY_LOW]
+    assert bench.written == [Position.GRID, Position.BATTERY, Position.BATTERY]
+    assert (decision.position, decision.reason) == (Position.BATTERY, Reason.RELAY_FAULT)
+    assert {Alert.RELAY_FAULT, Alert.BATTERY_LOW} <= decision.alerts
+    assert later.reason is Reason.RELAY_FAULT
+    assert bench.reasons() == [Reason.RELAY_FAULT] * 2
+    assert "relay fault, to be kept open: relays read back otherwise" in caplog.text
 
 
-def test_relays_that_fail_do_not_make_the_loop_blind_to_heat() -> None:
-    bench = Bench()
-    loop = loop_of(bench)
-    loop.tick(0.0)
+def test_relays_that_cannot_be_opened_either_are_told_to_at_every_tick_and_complained_of_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.failing = {Position.GRID, Position.BATTERY}
 
+    for now_s in range(2, 7):
+        decision = bench.loop.tick(float(now_s))
+
+    assert decision.state.fault is RelayFault.NOT_OBEYING
+    assert bench.written[0] is Position.GRID
+    assert set(bench.written[1:]) == {Position.BATTERY}
+    assert caplog.text.count("to be kept open") == 1
+
+
+def test_relays_that_fail_do_not_make_the_loop_blind_to_heat(bench: Bench) -> None:
     bench.failing = {Position.GRID}
     bench.temperature_c = 40.0
-    with pytest.raises(RelayError):
-        loop.tick(1.0)
-    decision = loop.tick(2.0)
+
+    bench.loop.tick(2.0)
+    decision = bench.loop.tick(3.0)
 
     assert decision.reason is Reason.OVER_TEMPERATURE
-    assert bench.written == [Position.GRID, Position.GRID, Position.BATTERY]
+    assert decision.state.fault is RelayFault.NOT_OBEYING
+
+
+def test_a_welded_relay_that_does_not_obey_stays_a_welded_one() -> None:
+    bench = Bench()
+    bench.loop = Loop(bench, bench, bench, QUICK, replace(initial_state(0.0), fault=RelayFault.STUCK_CLOSED))
+    bench.failing = {Position.BATTERY}
+
+    decision = bench.loop.tick(0.0)
+
+    assert decision.state.fault is RelayFault.STUCK_CLOSED
+
+
+def test_a_failed_decision_opens_keeps_the_alerts_and_the_third_one_ends_the_loop(bench: Bench) -> None:
+    bench.broken_sensors = True
+
+    failed = [bench.loop.tick(2.0 + n) for n in range(MOST_FAILURES - 1)]
+    with pytest.raises(KeyError):
+        bench.loop.tick(9.0)
+
+    assert bench.written == [Position.BATTERY] * MOST_FAILURES
+    assert bench.reasons() == [Reason.INTERNAL_ERROR] * MOST_FAILURES
+    assert failed[0].alerts == {Alert.INTERNAL_ERROR, Alert.BATTERY_LOW}
+    assert failed[0].state.position_since_s == 2.0
+
+
+def test_a_decision_between_failed_ones_begins_the_count_anew(bench: Bench) -> None:
+    for now_s in range(2, 12):
+        bench.broken_sensors = now_s % MOST_FAILURES != 0
+        bench.loop.tick(float(now_s))
+
+    assert Reason.INTERNAL_ERROR in bench.reasons()
+
+
+def test_what_cannot_be_recorded_is_carried_out_all_the_same(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.broken_recorder = True
+
+    decision = bench.loop.tick(2.0)
+
+    assert bench.written == [decision.position] == [Position.GRID]
+    assert "decision not recorded" in caplog.text
+
+
+def test_the_last_act_opens_the_relays_and_says_so(bench: Bench) -> None:
+    bench.loop.stop(5.0)
+
+    assert bench.written == [Position.BATTERY]
+    assert bench.reasons() == [Reason.STOPPED]
+    assert bench.recorded[0].alerts == {Alert.BATTERY_LOW}
+    assert (bench.recorded[0].state.position, bench.recorded[0].state.position_since_s) == (Position.BATTERY, 5.0)

@@ -1,245 +1,239 @@
-import os
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from device.readings import Reading
-from device.thermometer import Thermometer, ThermometerError
-
-SENSOR_ID = "28-000005e2fdc3"
-OTHER_ID = "28-0000ffffffff"
-PERIOD_S = 0.1
-
-# Captured files, and constructed ones with a true checksum.
-GOOD_20_69 = "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\n4b 01 4b 46 7f ff 05 10 e1 t=20687\n"
-GOOD_25_81 = "9d 01 4b 46 7f ff 03 10 57 : crc=57 YES\n9d 01 4b 46 7f ff 03 10 57 t=25812\n"
-
-
-def crc8(data: bytes) -> int:
-    remainder = 0
-    for byte in data:
-        remainder ^= byte
-        for _ in range(8):
-            remainder = remainder >> 1 ^ (0x8C if remainder & 1 else 0)
-    return remainder
-
-
-def w1_slave(sixteenths: int) -> str:
-    scratchpad = sixteenths.to_bytes(2, "little", signed=True) + bytes.fromhex("4b467fff0c10")
-    shown = (scratchpad + bytes([crc8(scratchpad)])).hex(" ")
-    return f"{shown} : crc={shown[-2:]} YES\n{shown} t={sixteenths * 1000 // 16}\n"
-
-
-class Bus:
-    """A 1-wire bus in a directory, and the thermometer that reads from it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.thermometer: Thermometer | None = None
-
-    def show(self, content: str | bytes, sensor_id: str = SENSOR_ID) -> None:
-        """A reader sees the old content or the new one, never half of it."""
-        folder = self.directory / sensor_id
-        folder.mkdir(exist_ok=True)
-        fresh = folder / "fresh"
-        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
-        fresh.replace(folder / "w1_slave")
-
-    def start(self, sensor_id: str = SENSOR_ID, stale_after_s: float = 30.0) -> Thermometer:
-        self.thermometer = Thermometer(sensor_id, str(self.directory), PERIOD_S, stale_after_s)
-        return self.thermometer
-
-    def newest(self) -> Reading | None:
-        assert self.thermometer is not None
-        return self.thermometer.reading(time.monotonic())
-
-    def next_sample(self) -> Reading:
-        """The first sample after those that are there now."""
-        before = self.newest()
-        deadline_s = time.monotonic() + 10.0
-        while time.monotonic() < deadline_s:
-            newest = self.newest()
-            if newest is not None and newest != before:
-                return newest
-            time.sleep(0.01)
-        raise AssertionError(f"no sample after {before}")
-
-    def value_after(self, content: str | bytes) -> float:
-        self.show(content)
-        self.next_sample()  # may have been under way already
-        return self.next_sample().value
+from device.thermometer import Cause, Thermometer, ThermometerError
+from tests.device.one_wire import (
+    ALL_ZERO,
+    FAILED_CRC,
+    GOOD_20_69,
+    GOOD_25_81,
+    OTHER_ID,
+    PERIOD_S,
+    POWER_ON,
+    SENSOR_ID,
+    Bus,
+    w1_slave,
+)
 
 
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[Bus]:
     bus = Bus(tmp_path)
     yield bus
-    if bus.thermometer is not None:
-        bus.thermometer.close()
+    bus.close()
 
 
 def test_a_good_file_gives_its_temperature_again_and_again(bus: Bus) -> None:
     bus.show(GOOD_20_69)
     bus.start()
 
-    first, second = bus.next_sample(), bus.next_sample()
+    bus.let_pass(1)
+    first = bus.newest()
+    bus.let_pass(2)
+    later = bus.newest()
 
-    assert first.value == second.value == 20.6875
+    assert first is not None
+    assert later is not None
+    assert first.value == later.value == 20.6875
     assert first.source == SENSOR_ID
-    assert second.at_s >= first.at_s + PERIOD_S
-
-
-def test_T6_zero_and_temperatures_below_it_are_read_with_their_sign(bus: Bus) -> None:
-    bus.show(GOOD_20_69)
-    bus.start()
-
-    values = [bus.value_after(w1_slave(sixteenths)) for sixteenths in (0, -1, -168)]
-
-    assert values == [0.0, -0.0625, -10.5]
-    assert str(values[0]) == "0.0"
+    assert later.at_s >= first.at_s + PERIOD_S
 
 
 def test_the_ends_of_the_range_are_read(bus: Bus) -> None:
-    bus.show(GOOD_20_69)
+    bus.pipe()
     bus.start()
 
-    assert [bus.value_after(w1_slave(degrees * 16)) for degrees in (-55, 125)] == [-55.0, 125.0]
+    for degrees in (-55, 125):
+        bus.answer(w1_slave(degrees * 16))
+
+    assert bus.samples == [-55.0, 125.0]
 
 
-REFUSED: dict[str, str | bytes] = {
-    "T1 failed checksum, with an old value in t=": (
-        "ff ff ff ff ff ff ff ff ff : crc=c9 NO\n63 01 4b 46 7f ff 0d 10 15 t=-62\n"
-    ),
-    "T2 power-on value": "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n",
-    "T4 127.94 C for want of power": w1_slave(0x07FF),
-    "T5 all zero": "00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n",
-    "T7 -55.0625 C": w1_slave(-55 * 16 - 1),
-    "T7 +125.0625 C": w1_slave(125 * 16 + 1),
-    "T7 -110 C, seen on a pulled pin": w1_slave(-110 * 16),
-    "T7 -127 C": w1_slave(-127 * 16),
-    "T8 empty": "",
-    "T8 one line": "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\n",
-    "T8 blank second line": "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\n\n",
-    "T8 one byte in the second line": "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\n4b",
-    "T8 second line without bytes": "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\nt=\n",
-    "T8 not hexadecimal": "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\nxy zz 4b 46 7f ff 05 10 e1 t=abc\n",
-    "T8 NUL bytes only": b"\0" * 75,
-    "T8 not UTF-8": b"\xff\xfe 01 : crc=e1 YES\n\xff\xfe\n",
-}
-
-
-@pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED.keys())
-def test_a_file_that_says_no_temperature_gives_none_and_the_next_good_one_is_read(
-    content: str | bytes, bus: Bus
-) -> None:
-    bus.show(content)
+def test_the_millidegrees_of_a_finer_clone_may_differ_a_little_from_its_bytes(bus: Bus) -> None:
+    bus.pipe()
     bus.start()
 
-    time.sleep(3 * PERIOD_S)
-    assert bus.newest() is None
+    for stated in ("20734", "20787", "20788", "20588", "20587"):
+        bus.answer(GOOD_20_69.replace("t=20687", f"t={stated}"))
 
-    bus.show(GOOD_20_69)
-    assert bus.next_sample().value == 20.6875
+    assert bus.samples == [20.6875] * 3
+    assert bus.reads == 5
 
 
-def test_T1_a_failed_checksum_keeps_the_last_good_sample_until_it_is_stale(bus: Bus) -> None:
-    bus.show(GOOD_20_69)
+def test_a_reading_counts_until_it_is_older_than_the_limit(bus: Bus) -> None:
+    bus.pipe()
     thermometer = bus.start(stale_after_s=5.0)
-    bus.next_sample()
-    bus.show(REFUSED["T1 failed checksum, with an old value in t="])
-    time.sleep(2 * PERIOD_S)
-    last = bus.newest()
-    assert last is not None
+    bus.answer(GOOD_20_69)
 
-    time.sleep(3 * PERIOD_S)
+    reading = bus.newest()
 
-    assert bus.newest() == last
-    assert thermometer.reading(last.at_s + 5.0) == last
-    assert thermometer.reading(last.at_s + 5.001) is None
+    assert reading is not None
+    assert thermometer.reading(reading.at_s + 5.0) == reading
+    assert thermometer.reading(reading.at_s + 5.001) is None
 
 
-def test_T9_a_sensor_that_comes_goes_and_comes_again_is_read_whenever_it_is_there(bus: Bus) -> None:
+# Whoever waits for samples
+
+
+def test_whoever_waits_for_samples_is_told_each_valid_one_when_it_can_be_read(bus: Bus) -> None:
+    told: list[tuple[float, float | None]] = []
+
+    def on_sample(value_c: float) -> None:
+        newest = bus.newest()
+        told.append((value_c, None if newest is None else newest.value))
+
+    bus.on_sample = on_sample
+    bus.pipe()
     bus.start()
-    time.sleep(3 * PERIOD_S)
-    assert bus.newest() is None
+    for content in (GOOD_20_69, FAILED_CRC, GOOD_25_81, POWER_ON, GOOD_25_81):
+        bus.answer(content)
 
+    assert told == [(20.6875, 20.6875), (25.8125, 25.8125), (25.8125, 25.8125)]
+
+
+def test_nobody_needs_to_wait_for_samples(tmp_path: Path) -> None:
+    bus = Bus(tmp_path)
     bus.show(GOOD_20_69)
-    assert bus.next_sample().value == 20.6875
+    bus.thermometer = Thermometer(SENSOR_ID, str(tmp_path), PERIOD_S, 30.0)
 
-    (bus.directory / SENSOR_ID / "w1_slave").unlink()
-    (bus.directory / SENSOR_ID).rmdir()
-    time.sleep(2 * PERIOD_S)
-    last = bus.newest()
-    time.sleep(3 * PERIOD_S)
-    assert bus.newest() == last
+    for _ in range(1000):
+        if bus.newest() is not None:
+            break
+        threading.Event().wait(0.005)
 
-    bus.show(GOOD_25_81)
-    assert bus.next_sample().value == 25.8125
-
-
-def test_T9_a_bus_that_is_not_there_at_all_gives_none(tmp_path: Path) -> None:
-    thermometer = Thermometer(SENSOR_ID, str(tmp_path / "missing"), PERIOD_S, 30.0)
-
-    time.sleep(3 * PERIOD_S)
-
-    assert thermometer.reading(time.monotonic()) is None
-    thermometer.close()
+    newest = bus.newest()
+    assert newest is not None
+    assert newest.value == 20.6875
+    bus.close()
 
 
-def test_T9_an_error_of_the_kernel_while_reading_gives_none(bus: Bus) -> None:
-    (bus.directory / SENSOR_ID / "w1_slave").mkdir(parents=True)  # opens, and fails to be read
-    bus.start()
-
-    time.sleep(3 * PERIOD_S)
-
-    assert bus.newest() is None
+# What is counted and said
 
 
-def test_T10_a_read_that_hangs_delays_no_one_who_asks(bus: Bus) -> None:
-    (bus.directory / SENSOR_ID).mkdir()
-    pipe = bus.directory / SENSOR_ID / "w1_slave"
-    os.mkfifo(pipe)  # opening it waits for a writer
+def test_reads_that_give_nothing_are_counted_by_cause(bus: Bus) -> None:
+    bus.pipe()
     thermometer = bus.start()
-    time.sleep(2 * PERIOD_S)
+    before = thermometer.errors
 
-    before_s = time.monotonic()
-    reading = thermometer.reading(before_s)
-    thermometer.close()
+    for content in (FAILED_CRC, GOOD_20_69, POWER_ON, FAILED_CRC, ""):
+        bus.answer(content)
 
-    assert reading is None
-    assert time.monotonic() - before_s < 0.1
-    pipe.write_text(GOOD_20_69)  # let the thread go
+    assert thermometer.errors == {Cause.CRC: 2, Cause.POWER_ON: 1, Cause.SHAPE: 1}
+    assert before == {}  # one who has taken it may keep it
 
 
-def test_T11_another_sensor_on_the_bus_is_never_taken(bus: Bus) -> None:
-    bus.show(GOOD_25_81, OTHER_ID)
+def test_failing_is_said_once_with_its_cause_and_so_is_its_end(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="device.thermometer")
+    bus.pipe()
     bus.start()
-    time.sleep(3 * PERIOD_S)
-    assert bus.newest() is None
 
-    bus.show(GOOD_20_69)
-    assert bus.next_sample().value == 20.6875
+    for content in [FAILED_CRC] * 4 + [POWER_ON] * 8 + [GOOD_20_69] * 2:
+        bus.answer(content)
 
-    (bus.directory / SENSOR_ID / "w1_slave").unlink()
-    time.sleep(3 * PERIOD_S)
-    last = bus.newest()
-    assert last is not None
-    assert last.value == 20.6875
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"thermometer {SENSOR_ID} gives no temperature (power_on): it says 85.0 C, its value at power-on; see that "
+            "its 3.3 V stays while it measures",
+        ),
+        ("INFO", f"thermometer {SENSOR_ID} reads again"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (FAILED_CRC, "(crc): the checksum is wrong; shorten the cable"),
+        (ALL_ZERO, "(all_zero): it says zeros only; see that the data wire"),
+        ("", "(shape): the kernel shows no whole answer of it; see that the plug"),
+        (POWER_ON, "(power_on): it says 85.0 C, its value at power-on; see that its 3.3 V"),
+        (w1_slave(0x07FF), "(power): it says 127.94 C, which means too little power; give it 3.3 V"),
+        (w1_slave(-110 * 16), "(range): it says what is outside of -55 to 125 C; see its 3.3 V"),
+    ],
+)
+def test_the_warning_says_what_to_look_at(content: str, words: str, bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    bus.pipe()
+    bus.start()
+
+    for _ in range(5):
+        bus.answer(content)
+
+    assert f"thermometer {SENSOR_ID} gives no temperature {words}" in caplog.text
+
+
+def test_a_sensor_that_the_kernel_cannot_read_is_said(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    bus.file.mkdir(parents=True)
+    bus.start()
+
+    bus.let_pass(6)
+
+    assert "gives no temperature (io): the kernel cannot read it; see `dmesg`" in caplog.text
+
+
+def test_single_failures_are_not_worth_a_word(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="device.thermometer")
+    bus.pipe()
+    bus.start()
+
+    for content in [FAILED_CRC] * 4 + [GOOD_20_69] + [FAILED_CRC] * 4:
+        bus.answer(content)
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ([], "and no other one is; see the plug, and `solarshed doctor`"),
+        (["w1_bus_master1"], "and no other one is; see the plug, and `solarshed doctor`"),
+        (
+            [OTHER_ID, "10-00080283a977", "w1_bus_master1"],
+            f"which has 10-00080283a977, {OTHER_ID}; if that is the one in the box, write it as thermometer.sensor_id",
+        ),
+    ],
+)
+def test_a_sensor_that_is_missing_is_said_with_those_that_are_there(
+    others: list[str], sentence: str, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in others:
+        (bus.directory / name).mkdir()
+    bus.start()
+
+    bus.let_pass(6)
+
+    assert f"thermometer {SENSOR_ID} gives no temperature (missing): it is not on the 1-wire bus, {sentence}" in (
+        caplog.text
+    )
+
+
+def test_a_bus_that_cannot_be_listed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus(tmp_path / "missing")
+    bus.start()
+
+    bus.let_pass(6)
+
+    assert f"{tmp_path / 'missing'} cannot be listed (No such file or directory); see `solarshed doctor`" in caplog.text
+    bus.close()
+
+
+# The end, and the start
 
 
 def test_nothing_is_read_after_closing(bus: Bus) -> None:
     bus.show(GOOD_20_69)
     thermometer = bus.start()
-    bus.next_sample()
+    bus.let_pass(1)
 
     thermometer.close()
-    time.sleep(2 * PERIOD_S)
-    last = bus.newest()
-    time.sleep(3 * PERIOD_S)
+    thermometer._thread.join(5.0)
+    reads = bus.reads
+    threading.Event().wait(5 * PERIOD_S)
 
-    assert bus.newest() == last
+    assert not thermometer._thread.is_alive()
+    assert bus.reads == reads
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import logging
 import queue
 import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pytest
 
 from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE
 from device.mqtt import Completion
-from device.outbox import Outbox, Stream
-from device.uplink import MAX_IN_FLIGHT, REFUSED_PAUSE_S, Delivery
+from device.outbox import FILE_NAME, Outbox, Stream
+from device.uplink import DELETE_AGAIN_AFTER_S, MAX_IN_FLIGHT, REFUSED_PAUSE_S, REOPEN_AFTER_S, Delivery
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,40 @@ class RecordingLink:
 
 
 class Bench:
-    """A delivery between a real outbox and a recording link, on a virtual clock."""
+    """A delivery between real outboxes and a recording link, on a virtual clock."""
 
     def __init__(self, directory: Path) -> None:
-        self.outbox = Outbox(directory)
+        self.state = directory / "state"
+        self.runtime = directory / "run"
+        self.outbox = Outbox(self.state)
+        self._opened = [self.outbox]
         self.link = RecordingLink()
         self.now_s = 100.0
-        self.restart()
+        self.delivery = self.new_delivery()
+
+    def new_delivery(self) -> Delivery:
+        return Delivery("shed", [self.state, self.runtime], self.link)
 
     def restart(self) -> None:
         """What the death of the uplink process and a new one amount to."""
+        self.delivery.close()
         self.link.open.clear()
-        self.delivery = Delivery("shed", self.outbox, self.link)
+        self.delivery = self.new_delivery()
 
-    def append(self, count: int, stream: Stream = Stream.TELEMETRY, size: int = 30) -> None:
+    def close(self) -> None:
+        self.delivery.close()
+        for outbox in self._opened:
+            outbox.close()
+
+    def opened(self, directory: Path) -> Outbox:
+        self._opened.append(Outbox(directory))
+        return self._opened[-1]
+
+    def append(
+        self, count: int, stream: Stream = Stream.TELEMETRY, size: int = 30, outbox: Outbox | None = None
+    ) -> None:
         padding = "x" * (size - 9)
-        self.outbox.append([(stream, f'{{"pad":"{padding}"}}')] * count)
+        (outbox or self.outbox).append([(stream, f'{{"pad":"{padding}"}}')] * count)
 
     def send(self) -> list[Published]:
         """What one call publishes."""
@@ -88,7 +107,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.outbox.close()
+    bench.close()
 
 
 def test_the_heartbeat_goes_first_then_alerts_then_telemetry(bench: Bench) -> None:
@@ -343,6 +362,238 @@ def test_N1_ten_thousand_rows_all_arrive_exactly_once_over_a_link_that_fails_at_
 
     assert sorted(arrived["telemetry"]) == list(range(1, 9_601))
     assert sorted(arrived["alert"]) == list(range(1, 401))
+
+
+# The second outbox
+
+
+def test_P5_alerts_of_the_runtime_directory_go_after_the_state_directorys_and_before_any_sample(bench: Bench) -> None:
+    runtime = bench.opened(bench.runtime)
+    bench.append(1, Stream.ALERT)
+    bench.append(1)
+    runtime.append([(Stream.ALERT, '{"alert":"storage_failing"}')])
+
+    published = bench.send()
+
+    assert [each.channel for each in published] == ["alert", "alert", "telemetry"]
+    assert json.loads(published[1].payload) == {"sequence": 1, "alert": "storage_failing"}
+    for each in published:
+        bench.end(each)
+    assert bench.waiting(Stream.ALERT) == bench.waiting() == []
+    assert runtime.waiting(Stream.ALERT) == 0
+
+
+def test_without_a_runtime_directory_the_other_is_served_and_none_is_made(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.append(1)
+
+    (published,) = bench.send()
+
+    bench.end(published)
+    assert bench.waiting() == []
+    assert not bench.runtime.exists()
+    assert caplog.records == []
+
+
+def test_an_outbox_that_appears_later_is_served(bench: Bench) -> None:
+    assert bench.send() == []
+
+    bench.append(1, Stream.ALERT, outbox=bench.opened(bench.runtime))
+
+    assert [each.channel for each in bench.send()] == ["alert"]
+
+
+def test_the_same_directory_named_twice_is_served_once(bench: Bench) -> None:
+    bench.runtime = bench.state
+    bench.restart()
+    bench.append(1, Stream.ALERT)
+
+    assert len(bench.send()) == 1
+
+
+def test_N6_both_outboxes_together_have_at_most_ten_messages_on_their_way(bench: Bench) -> None:
+    bench.append(6, Stream.ALERT)
+    bench.append(6, Stream.ALERT, outbox=bench.opened(bench.runtime))
+
+    assert [each.sequences for each in bench.send()] == [[1], [2], [3], [4], [5], [6], [1], [2], [3], [4]]
+
+
+def test_N2_what_failed_of_one_outbox_is_not_sent_again_from_the_other(bench: Bench) -> None:
+    runtime = bench.opened(bench.runtime)
+    bench.append(1, Stream.ALERT, size=40)
+    bench.append(2, Stream.ALERT, outbox=runtime)
+    of_state, first, second = bench.send()
+
+    bench.end(first, "connection lost")
+    bench.end(second)
+    bench.end(of_state)
+    (again,) = bench.send()
+
+    assert again.payload == first.payload
+    bench.end(again)
+    assert runtime.waiting(Stream.ALERT) == 0
+    assert bench.waiting(Stream.ALERT) == []
+
+
+def test_the_heartbeat_that_was_written_last_is_sent_whichever_outbox_it_is_in(bench: Bench) -> None:
+    def beat(outbox: Outbox, number: int) -> list[int]:
+        outbox.replace_heartbeat(f'{{"beat":{number}}}')
+        return [json.loads(each.payload)["beat"] for each in bench.send()]
+
+    before = beat(bench.outbox, 1)
+    runtime = bench.opened(bench.runtime)
+
+    assert before == [1]
+    assert beat(runtime, 2) == [2]
+    assert beat(runtime, 3) == [3]
+    assert beat(bench.outbox, 4) == [4]
+    assert beat(runtime, 5) == [5]
+    assert bench.send() == []
+
+
+def test_a_heartbeat_of_an_earlier_outage_is_not_sent_after_the_live_one(bench: Bench) -> None:
+    bench.opened(bench.runtime).replace_heartbeat('{"beat":"of an outage"}')
+    bench.outbox.replace_heartbeat('{"beat":"live"}')
+
+    (published,) = bench.send()
+
+    assert json.loads(published.payload) == {"beat": "live"}
+
+
+def test_without_a_connection_it_is_still_seen_which_heartbeat_is_the_last_one(bench: Bench) -> None:
+    bench.link.connected = False
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    bench.send()
+    bench.opened(bench.runtime).replace_heartbeat('{"beat":2}')
+    bench.send()
+    bench.link.connected = True
+
+    (published,) = bench.send()
+
+    assert json.loads(published.payload) == {"beat": 2}
+
+
+# Files that are replaced or fail
+
+
+def replace_by_a_new_one(bench: Bench) -> None:
+    """As control does with a damaged file: move it aside, whoever has it open, and make another one."""
+    for end in ("-wal", "-shm", ""):
+        (bench.state / (FILE_NAME + end)).rename(bench.state / f"moved{end}")
+    bench.outbox = bench.opened(bench.state)
+
+
+def test_P6_a_file_that_was_replaced_is_noticed_and_what_was_on_its_way_deletes_nothing_of_the_new_one(
+    bench: Bench,
+) -> None:
+    bench.append(2, Stream.ALERT)
+    of_the_old = bench.send()
+
+    replace_by_a_new_one(bench)
+    bench.append(2, Stream.ALERT, size=50)
+    of_the_new = bench.send()
+    bench.end(of_the_old[0])
+    bench.end(of_the_old[1], "connection lost")
+
+    assert [each.sequences for each in of_the_new] == [[1], [2]]
+    assert of_the_new[0].payload != of_the_old[0].payload
+    assert bench.waiting(Stream.ALERT) == [1, 2]
+    assert bench.send() == []
+    for each in of_the_new:
+        bench.end(each)
+    assert bench.waiting(Stream.ALERT) == []
+
+
+def test_P6_letting_go_of_a_replaced_file_does_not_take_the_new_ones_log_from_control(bench: Bench) -> None:
+    bench.append(1)
+    bench.send()
+    replace_by_a_new_one(bench)
+    bench.append(1)
+    log_before = (bench.state / f"{FILE_NAME}-wal").stat()
+
+    bench.send()
+    bench.append(1)
+
+    assert (bench.state / f"{FILE_NAME}-wal").stat().st_ino == log_before.st_ino
+    assert bench.opened(bench.state).waiting(Stream.TELEMETRY) == 2
+
+
+def test_P6_an_outbox_that_is_none_is_left_as_it_is_while_the_other_is_served(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = bench.opened(bench.runtime)
+    bench.outbox.close()
+    (bench.state / FILE_NAME).write_bytes(b"not a database" * 1000)
+
+    bench.append(1, Stream.ALERT, outbox=runtime)
+    first = bench.send()
+    bench.now_s += REOPEN_AFTER_S
+    bench.append(1, Stream.ALERT, outbox=runtime)
+    second = bench.send()
+
+    assert [each.channel for each in first + second] == ["alert", "alert"]
+    assert (bench.state / FILE_NAME).read_bytes() == b"not a database" * 1000
+    (record,) = caplog.records
+    assert "file is not a database" in record.message
+
+
+def run_on_disk(bench: Bench, statement: str) -> None:
+    disk = sqlite3.connect(bench.state / FILE_NAME)
+    disk.execute(statement)
+    disk.close()
+
+
+def test_P5_what_arrived_but_cannot_be_deleted_is_not_sent_again_and_deleted_when_that_works(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_on_disk(bench, "CREATE TRIGGER ro BEFORE DELETE ON alert BEGIN SELECT RAISE(ABORT, 'read-only'); END")
+    bench.append(3, Stream.ALERT)
+    first, second, third = bench.send()
+
+    bench.end(first)
+    bench.end(second)
+    bench.end(third, "connection lost")
+    bench.now_s += DELETE_AGAIN_AFTER_S
+    (again,) = bench.send()
+    still_there = bench.waiting(Stream.ALERT)
+    run_on_disk(bench, "DROP TRIGGER ro")
+    bench.end(again)
+    bench.now_s += DELETE_AGAIN_AFTER_S
+    bench.send()
+
+    assert again.sequences == [3]
+    assert still_there == [1, 2, 3]
+    assert bench.waiting(Stream.ALERT) == []
+    assert [r.message for r in caplog.records if r.levelno == logging.WARNING] == [
+        f"messages that have arrived cannot be deleted from {bench.state / FILE_NAME}: read-only; trying again"
+    ]
+
+
+def test_P6_an_outbox_that_cannot_be_read_is_tried_again_later(bench: Bench) -> None:
+    bench.append(1)
+    run_on_disk(bench, "ALTER TABLE telemetry RENAME TO away")
+
+    none = bench.send()
+    run_on_disk(bench, "ALTER TABLE away RENAME TO telemetry")
+    bench.now_s += REOPEN_AFTER_S - 0.001
+    too_early = bench.send()
+    bench.now_s += 0.001
+    published = bench.send()
+
+    assert none == too_early == []
+    assert [each.sequences for each in published] == [[1]]
+
+
+def test_what_waits_is_counted_over_both_outboxes_as_far_as_they_can_be_read(bench: Bench) -> None:
+    bench.append(2)
+    bench.append(3, Stream.ALERT, outbox=bench.opened(bench.runtime))
+    bench.link.connected = False
+    bench.send()
+
+    assert bench.delivery.waiting() == 5
+    run_on_disk(bench, "DROP TABLE telemetry")
+    assert bench.delivery.waiting() == 0
 
 
 def test_uplink_without_an_endpoint_says_what_to_write_in_one_line(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Device:
         self.uplink = provision(cloud.emulator, thing, cloud.outputs["DevicePolicyName"], directory)
         self.state = directory / "state"
         self.config = directory / "config.toml"
-        write_settings(self.config, directory, self.state, self.uplink)
+        write_settings(self.config, directory, self.state, directory / "run", self.uplink)
         text = self.config.read_text()
         self.config.write_text(text.replace('thing = "shed"', f'thing = "{thing}"'))
         self.outbox = Outbox(self.state)

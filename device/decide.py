@@ -40,7 +40,7 @@ from device.observe import (
     thermometer_lost_at_s,
 )
 from device.override import LEFT_ON_AFTER_S, Override
-from device.readings import Reading, Readings
+from device.readings import Readings
 
 # An override may move the relays at once, but not faster than this: a storm of wishes is no reason to wear them out.
 OVERRIDE_PAUSE_S = 60.0
@@ -181,9 +181,8 @@ def _next_change_at_s(
 ) -> float | None:
     """The earliest end of something pending at which the rules say otherwise, found by letting them say it."""
     for at_s in sorted(at_s for at_s in set(_pending(readings, override, state, limits)) if at_s > now_s):
-        then = _as_of(readings, at_s)
-        state = observe(then, _without_silence(readings, state, at_s), limits, at_s)
-        if _rule(then, override, state, limits, at_s) != outcome:
+        state = observe(readings, _without_silence(readings, state, at_s), limits, at_s)
+        if _rule(readings, override, state, limits, at_s) != outcome:
             return at_s
     return None
 
@@ -221,19 +220,4 @@ def _without_silence(readings: Readings, state: State, at_s: float) -> State:
         state,
         monitor=state.monitor if readings.battery_voltage_v is None else heard,
         thermometer=state.thermometer if readings.box_temperature_c is None else heard,
-    )
-
-
-def _as_of(readings: Readings, at_s: float) -> Readings:
-    """The same readings, sampled again at `at_s`."""
-
-    def again(reading: Reading | None) -> Reading | None:
-        return None if reading is None else replace(reading, at_s=at_s)
-
-    return replace(
-        readings,
-        battery_voltage_v=again(readings.battery_voltage_v),
-        box_temperature_c=again(readings.box_temperature_c),
-        soc_percent=again(readings.soc_percent),
-        ac=None if readings.ac is None else replace(readings.ac, at_s=at_s),
     )

@@ -242,7 +242,7 @@ def _extended(streak: Streak, sample: Reading | AcReading | None, now_s: float) 
 
 
 def _heard(heard: Heard, sample: Reading | None, lost_at_s: float) -> Heard:
-    if sample is None or sample.at_s == heard.at_s:
+    if sample is None or sample.at_s <= heard.at_s:
         return heard
     return Heard(sample.at_s, after_silence=sample.at_s >= lost_at_s)
 

@@ -92,11 +92,11 @@ class Stuck:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._said: object = None
-        self._since_s = 0.0
+        self._said: object
+        self._since_s: float | None = None
 
     def watch(self, said: object, now_s: float) -> bool:
         """Whether `said` has been the same for the limit. None = silent, which is another fault."""
-        if said != self._said:
+        if self._since_s is None or said != self._said:
             self._said, self._since_s = said, now_s
         return said is not None and now_s - self._since_s >= self._limit_s

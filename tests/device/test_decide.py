@@ -365,20 +365,21 @@ def test_where_a_lost_thermometer_opens_nothing_a_low_battery_is_taken_off_witho
 
 def test_the_next_change_is_the_end_of_the_hold_and_of_the_dwell() -> None:
     bench = Bench()
-    assert bench.tick(LOW_V).next_change_at_s == 1300.0  # the least time on battery outlasts the low hold
+    bench.tick(LOW_V)
+    assert bench.run(1, LOW_V).next_change_at_s == 1300.0  # the least time on battery outlasts the low hold
 
     bench = on_battery()
-    assert bench.tick(IN_BAND_V).next_change_at_s is None
-    assert bench.tick(LOW_V).next_change_at_s == bench.now_s + 60.0
+    assert bench.run(1, IN_BAND_V).next_change_at_s is None
+    assert bench.run(1, LOW_V).next_change_at_s is None  # one sample is none
+    assert bench.run(1, LOW_V).next_change_at_s == bench.now_s + 59.0
 
     bench = on_grid()
-    assert bench.tick(LOW_V).next_change_at_s is None
-    assert bench.tick(HIGH_V).next_change_at_s == bench.now_s + 1800.0
+    assert bench.run(1, LOW_V).next_change_at_s is None
+    assert bench.run(2, HIGH_V).next_change_at_s == bench.now_s + 1797.0
 
     bench = tripped()
-    assert bench.tick(LOW_V, WARM_C).next_change_at_s is None
-    bench.now_s += 1.0
-    assert bench.tick(LOW_V, COOL_C).next_change_at_s == bench.now_s + 599.0
+    assert bench.run(1, LOW_V, WARM_C).next_change_at_s is None
+    assert bench.run(2, LOW_V, COOL_C).next_change_at_s == bench.now_s + 597.0
 
 
 def test_the_next_change_after_a_latched_low_took_a_recovering_battery_to_grid_respects_the_dwell() -> None:
@@ -389,14 +390,15 @@ def test_the_next_change_after_a_latched_low_took_a_recovering_battery_to_grid_r
     recovering = bench.run(1, HIGH_V, COOL_C)
 
     assert outcome(decision) == (Position.GRID, Reason.BATTERY_LOW)
-    assert decision.next_change_at_s == recovering.next_change_at_s == bench.now_s - 1.0 + 1800.0
+    assert recovering.next_change_at_s == bench.now_s - 1.0 + 1800.0
 
 
 def test_on_battery_the_end_of_the_recover_hold_is_a_change_of_reason() -> None:
     bench = on_battery()
 
-    holding = bench.tick(HIGH_V)
-    recovered = bench.run(300, HIGH_V)
+    bench.tick(HIGH_V)
+    holding = bench.run(1, HIGH_V)
+    recovered = bench.run(299, HIGH_V)
 
     assert outcome(holding) == (Position.BATTERY, Reason.HOLD)
     assert holding.next_change_at_s == bench.now_s
@@ -419,7 +421,7 @@ def test_the_earlier_one_of_dwell_and_recovery_is_announced(recover_hold_s: floa
     bench.tick(LOW_V)
     bench.run(61, LOW_V)
 
-    decision = bench.run(1, HIGH_V)
+    decision = bench.run(2, HIGH_V)
 
     assert decision.state.battery_is_low
     assert outcome(decision) == (Position.BATTERY, Reason.HOLD)
@@ -431,8 +433,8 @@ def test_on_grid_for_no_reason_of_its_own_it_holds_until_the_battery_has_recover
     bench.state = state_of(Position.GRID, bench.now_s)
 
     holding = bench.run(5, IN_BAND_V)
-    recovering = bench.run(1, HIGH_V)
-    at_1799_s = bench.run(1793, HIGH_V)
+    recovering = bench.run(2, HIGH_V)
+    at_1799_s = bench.run(1792, HIGH_V)
     at_1800_s = bench.run(1, HIGH_V)
 
     assert (outcome(holding), holding.next_change_at_s) == ((Position.GRID, Reason.HOLD), None)

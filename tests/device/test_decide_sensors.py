@@ -225,6 +225,16 @@ def test_the_state_of_charge_wins_over_the_voltage_at_recover(soc_percent: float
     assert decision.position is position
 
 
+def test_the_next_change_by_state_of_charge_is_announced() -> None:
+    bench = on_battery(BY_CHARGE)
+    bench.soc_percent = 20.0
+    bench.run(1, HIGH_V)
+
+    decision = bench.run(1, HIGH_V)
+
+    assert decision.next_change_at_s == bench.now_s + 59.0
+
+
 def test_without_a_state_of_charge_the_voltage_decides() -> None:
     bench = on_battery(BY_CHARGE)
 

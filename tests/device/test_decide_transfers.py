@@ -6,7 +6,7 @@ import pytest
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
-from tests.device.bench import COOL_C, HIGH_V, HOT_C, IN_BAND_V, LOW_V, Bench, on_battery, on_grid, outcome
+from tests.device.bench import COOL_C, HIGH_V, HOT_C, IN_BAND_V, LOW_V, Bench, on_battery, on_grid, outcome, state_of
 from tests.faults.rig import QUICK
 
 DAY_S = 2000
@@ -143,6 +143,16 @@ def test_by_night_a_recovered_battery_waits_for_the_day() -> None:
     assert outcome(by_night) == (Position.GRID, Reason.BATTERY_LOW)
     assert by_night.next_change_at_s is None
     assert outcome(by_day) == (Position.BATTERY, Reason.BATTERY_RECOVERED)
+
+
+def test_by_night_a_load_that_is_on_grid_for_no_reason_of_its_own_stays_there() -> None:
+    bench = Bench()
+    bench.state = state_of(Position.GRID, bench.now_s)
+    bench.is_daylight = False
+
+    decision = bench.run(1900, HIGH_V)
+
+    assert outcome(decision) == (Position.GRID, Reason.HOLD)
 
 
 def test_by_night_a_battery_that_carries_the_load_goes_on() -> None:

@@ -116,6 +116,89 @@ def test_R8_a_write_that_raises_is_an_error_of_the_relays_and_the_next_one_still
     relays.close()
 
 
+def test_R15_relays_that_should_be_closed_are_closed_from_the_start(factory: MockFactory) -> None:
+    relays = Relays(PINS, Position.GRID)
+
+    for number in PINS:
+        factory.pin(number).assert_states([False, True])
+        assert factory.pin(number).states[-1].state
+    relays.close()
+
+
+def test_R9_pins_that_were_found_otherwise_are_put_right_three_times_and_then_given_up(
+    factory: MockFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    relays = Relays(PINS, Position.GRID)
+    relays.write(Position.GRID)
+    assert not caplog.records
+
+    for _ in range(3):
+        factory.pin(27).state = False
+        relays.write(Position.GRID)
+    factory.pin(27).state = False
+    with pytest.raises(RelayError, match=r"^relays put right 4 times; see that nothing else drives their pins$"):
+        relays.write(Position.GRID)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "relays left True, found [True, False]; writing again"
+    ] * 4
+    relays.close()
+
+
+class OnceBrokenPin(MockPin):  # type: ignore[misc]
+    """GPIO 27 refuses to be driven high once."""
+
+    left = 1
+
+    def _set_state(self, value: bool) -> None:
+        if value and self._number == 27 and OnceBrokenPin.left:
+            OnceBrokenPin.left -= 1
+            raise OSError("busy")
+        super()._set_state(value)
+
+
+def test_R8_a_write_that_fails_once_is_repeated_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    OnceBrokenPin.left = 1
+    factory = use(OnceBrokenPin)
+    relays = Relays(PINS)
+
+    relays.write(Position.GRID)
+
+    assert [factory.pin(number).state for number in PINS] == [True, True]
+    assert [record.getMessage() for record in caplog.records] == ["relays not written: busy; writing again"]
+    relays.close()
+
+
+def test_R9_pins_that_cannot_be_read_are_written_and_complained_of(
+    factory: MockFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    relays = Relays(PINS, Position.GRID)
+
+    def unreadable(_pin: MockPin) -> bool:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(MockPin, "_get_state", unreadable)
+    with pytest.raises(RelayError, match=r"^relays not read: no answer$"):
+        relays.write(Position.BATTERY)
+    monkeypatch.undo()
+
+    assert [factory.pin(number).state for number in PINS] == [False, False]
+    assert caplog.records[0].getMessage() == "relays not read: no answer; writing again"
+    relays.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_pi_the_gpio_librarys_own_warnings_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    Device.pin_factory = None
+    monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
+
+    with pytest.raises(RelayError) as caught:
+        Relays(PINS)
+
+    assert "Falling back" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
 def test_closing_makes_inputs_of_both_pins(factory: MockFactory) -> None:
     relays = Relays(PINS)
     relays.write(Position.GRID)

@@ -12,7 +12,7 @@ export JSII_RUNTIME_PACKAGE_CACHE_ROOT := $(CURDIR)/.cache/jsii
 export CDK_DISABLE_CLI_TELEMETRY := true
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-.PHONY: demo test check format lock setup clean
+.PHONY: demo test check mutate docs bench format lock setup clean
 
 demo: setup
 	@exec $(BIN)/solarshed demo $(ARGS)
@@ -25,6 +25,16 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
+
+bench: setup
+	@$(BIN)/python -m tests.bench.reaction $(ARGS)
+
+# Slow: about half an hour on two cores. Not part of CI.
+mutate: setup
+	@$(BIN)/python -m tests.mutate
+
+docs: setup
+	$(BIN)/python -m tests.device.decision_table > docs/decision-table.md
 
 format: setup
 	$(BIN)/ruff format .
@@ -59,4 +69,4 @@ node_modules/.complete: package-lock.json $(VENV)/.complete
 	@touch $@
 
 clean:
-	rm -rf $(VENV) node_modules cdk.out .cache build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules cdk.out .cache build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis mutants

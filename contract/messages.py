@@ -11,13 +11,18 @@ and a sample is what one decision saw and decided:
 
     {"time_ms": 1732360000000, "sequence": 17, "boot_id": "...", "clock_synchronised": true,
      "position": "grid", "reason": "battery_low", "alerts": ["battery_low"],
-     "measures": {"battery_voltage_v": 49.8, "box_temperature_c": 31.2, ...},
-     "devices": {"mx2": {"pv_power_w": 310.0, ...}}}
+     "measures": {"battery_voltage_v": 49.8, "box_temperature_c": 31.2, "next_change_in_s": 1740.0, ...},
+     "inputs": {"battery_voltage_source": "mx2", "ac_mode": "ac_use", ...},
+     "devices": {"mx2": {"pv_power_w": 310.0, ...}, "pi0": {"cpu_temperature_c": 48.3, ...}}}
+
+`next_change_in_s` is when position or reason change at the earliest if the sensors go on saying what they say; absent
+if nothing is pending. `inputs` says where the deciding values came from, and what decided that is no number.
 
 A heartbeat is the newest finished decision; it is never queued, only replaced:
 
     {"schema": 1, "time_ms": ..., "boot_id": "...", "clock_synchronised": true, "decision_count": 412,
-     "position": "battery", "reason": "hold", "reading_ages_s": {"battery_voltage": 0.4, "box_temperature": 1.1}}
+     "position": "battery", "reason": "hold", "alerts": [],
+     "reading_ages_s": {"battery_voltage": 0.4, "box_temperature": 1.1}}
 
 An alert is raised once and cleared once:
 

@@ -9,6 +9,7 @@ a multi-measure value; a record is identified by dimensions, measure name and ti
 | fx           | fx0, fx1 ... fx10         | each inverter         | what `solarshed decode mate` names               |
 | mx           | mx0, mx1 ... mx10         | each charge controller| the same                                         |
 | fndc         | fndc1 ... fndc10          | each FLEXnet DC       | the same                                         |
+| pi           | pi0                       | the Pi itself         | `device.health.Health`                           |
 
 Every physical value is DOUBLE. `position`, `reason`, `alerts` (active ones, comma-separated, NULL for none) and
 `boot_id` are VARCHAR, `sequence` is BIGINT, `clock_synchronised` is BOOLEAN.
@@ -27,11 +28,14 @@ SOURCE_CONTROL = "control"
 # so that a chart can draw its lines without knowing the device's configuration.
 DECISION_MEASURES = (
     "battery_voltage_v",
+    "battery_voltage_age_s",
     "battery_current_a",
     "soc_percent",
     "box_temperature_c",
+    "box_temperature_age_s",
     "pv_power_w",
     "load_power_w",
+    "next_change_in_s",
     "battery_low_voltage_v",
     "battery_recover_voltage_v",
     "over_temperature_trip_c",

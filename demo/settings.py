@@ -12,8 +12,8 @@ SENSOR_ID = "28-000005e2fdc3"
 NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, timers are shortened to match."
 SHORTENED = (
     "low hold 1 s (production: 60 s), recover hold 2 s (5 min), least time on grid 4 s (30 min) and on battery 2 s "
-    "(5 min), cooling 2 s (10 min), AC feedback 2 to 5 s (10 s to 5 min), a lost sensor 4 to 10 s (2 to 30 min), transfers "
-    "counted over 2 min (a day), a sample a second (a minute), a heartbeat every 5 s (5 min)"
+    "(5 min), cooling 2 s (10 min), AC feedback 2 to 5 s (10 s to 5 min), a lost sensor 4 to 10 s (2 to 30 min), "
+    "transfers counted over 2 min (a day), a sample a second (a minute), a heartbeat every 5 s (5 min)"
 )
 
 

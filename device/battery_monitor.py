@@ -34,6 +34,7 @@ _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
 _VOLTAGE_PREFERENCE = ("fndc", "mx", "fx")
 # What opening says of a path that is there and is no serial port: a file, /dev/null, a folder.
 _NO_SERIAL_PORT = (errno.ENOTTY, errno.EISDIR)
+_NOT_THERE = (errno.ENOENT, errno.ENODEV, errno.ENXIO)
 
 
 class MonitorError(SolarshedError, OSError):
@@ -98,6 +99,24 @@ def missing(pages: Sequence[TimedPage], expected: Sequence[str]) -> list[str]:
     return [name for name in expected if name not in present]
 
 
+def open_port(port: str, timeout_s: float) -> serial.Serial:
+    """The serial port as a MATE needs it: its isolated side has power only with DTR set and RTS cleared.
+
+    Raises:
+        SerialException, OSError, termios.error: it cannot be opened; an adapter that is pulled during this ends in
+            termios.error, which is no OSError.
+    """
+    line = serial.Serial()
+    line.port = port
+    line.baudrate = BAUD
+    line.timeout = timeout_s
+    line.dtr = True
+    line.rts = False
+    line.exclusive = True
+    line.open()
+    return line
+
+
 class BatteryMonitor:
     """Keeps the newest page of each device. `pages` never waits for the port.
 
@@ -105,10 +124,10 @@ class BatteryMonitor:
     """
 
     def __init__(self, port: str, stale_after_s: float) -> None:
-        """Open the port and start reading.
+        """Open the port and start reading. An adapter that is not plugged in yet is waited for, however long.
 
         Raises:
-            MonitorError: the port is not there, is in use, or may not be opened by this user.
+            MonitorError: the port is in use, is no serial port, or may not be opened by this user.
         """
         self._port = port
         self._stale_after_s = stale_after_s
@@ -116,7 +135,15 @@ class BatteryMonitor:
         self.refused: Counter[Refusal] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._serial: serial.Serial | None = self._open()
+        self._complaint = ""
+        self._serial: serial.Serial | None = None
+        try:
+            self._serial = self._open()
+        except MonitorError as e:
+            # A battery that nobody sees is a rule's business (battery_monitor_lost), not a reason not to start.
+            if _number(e.__cause__) not in _NOT_THERE:
+                raise
+            self._complain(str(e))
         self._thread = threading.Thread(target=self._run, name="battery-monitor", daemon=True)
         self._thread.start()
 
@@ -131,17 +158,9 @@ class BatteryMonitor:
         self._thread.join(timeout=2 * _READ_TIMEOUT_S)
 
     def _open(self) -> serial.Serial:
-        port = serial.Serial()
-        port.port = self._port
-        port.baudrate = BAUD
-        port.timeout = _READ_TIMEOUT_S
-        port.dtr = True
-        port.rts = False
-        port.exclusive = True
         try:
-            port.open()
+            return open_port(self._port, _READ_TIMEOUT_S)
         except (serial.SerialException, OSError, termios.error) as e:
-            # An adapter that is pulled during this ends in termios.error, which is no OSError.
             if _number(e) in _NO_SERIAL_PORT:
                 raise MonitorError(
                     f"{self._port} is not a serial port; write the name that `ls -l /dev/serial/by-id` shows for the "
@@ -151,21 +170,25 @@ class BatteryMonitor:
                 f"serial port {self._port} cannot be opened: {_reason(e)}; see that the adapter is plugged in, that no "
                 "other program has it open, that the user is in group dialout, and what `ls /dev/serial/by-id` shows"
             ) from e
-        return port
+
+    def _complain(self, why: str) -> None:
+        """Once for each new reason, however often it is tried again."""
+        if why != self._complaint:
+            self._complaint = why
+            log.warning("battery monitor lost: %s", why)
 
     def _run(self) -> None:
         reader = PageReader()
         silence = _Silence(self._port)
         refused_before: Counter[Refusal] = Counter()
         failures = 0
-        complaint = ""
         while not self._closing.is_set():
             try:
                 if self._serial is None:
                     self._serial = self._open()
                     refused_before, reader = self.refused, PageReader()
-                    log.info("serial port %s is open again", self._port)
-                    complaint = ""
+                    log.info("serial port %s is open", self._port)
+                    self._complaint = ""
                 pages = reader.feed(self._serial.read(self._serial.in_waiting or 1))
                 self.refused = refused_before + reader.refused
                 self._keep(pages)
@@ -173,9 +196,7 @@ class BatteryMonitor:
                 failures = 0
             except (serial.SerialException, OSError, TypeError) as e:
                 # pyserial raises TypeError when another thread or an unplugged adapter takes its descriptor away.
-                if _reason(e) != complaint:
-                    complaint = _reason(e)
-                    log.warning("battery monitor lost: %s", complaint)
+                self._complain(_reason(e))
                 self._release()
                 self._closing.wait(_REOPEN_AFTER_S[min(failures, len(_REOPEN_AFTER_S) - 1)])
                 failures += 1
@@ -226,7 +247,7 @@ def _reason(error: Exception) -> str:
     return str(error) if number is None else os.strerror(number)
 
 
-def _number(error: Exception) -> int | None:
+def _number(error: BaseException | None) -> int | None:
     """The system's number for what went wrong; pyserial keeps the one of termios to itself."""
     if isinstance(error, serial.SerialException) and isinstance(error.__context__, termios.error):
         error = error.__context__

@@ -29,18 +29,19 @@ from typing import TextIO
 
 import serial
 
-from device.battery_monitor import BAUD
+from device.battery_monitor import BAUD, open_port
 from device.clock import SystemClock
 from device.health import MOST_CPU_TEMPERATURE_C, Health, pi_health, trouble
 from device.mate import Page, PageReader, Refusal
 from device.readings import is_plausible_battery_voltage
 from device.settings import Monitor, Settings, SettingsError, Thermometer, Uplink, load
-from device.thermometer import _MEANING, Cause, ThermometerError
+from device.thermometer import MEANING, Cause, ThermometerError
 from device.thermometer import Thermometer as ThermometerReader
 
 _BOOT_CONFIG = "/boot/firmware/config.txt"
 _W1_REMEDY = f"add the line dtoverlay=w1-gpio to {_BOOT_CONFIG} and reboot"
 _POWER_REMEDY = "use a supply of 5.1 V and 3 A (Pi 5: 5 A) with a short, thick cable"
+_READ_TIMEOUT_S = 0.1
 _AWS_ALPN_PORT, _AWS_ALPN = 443, "x-amzn-mqtt-ca"
 # OpenSSL's X509_V_ERR_ numbers.
 _VERIFY_REMEDIES = {
@@ -315,7 +316,7 @@ def check_thermometer(thermometer: Thermometer, machine: Machine) -> Finding:
     if celsius is not None:
         return _ok(f"{thermometer.sensor_id} reads {celsius:.1f} C ({celsius * 1.8 + 32.0:.1f} F)")
     cause = max(reader.errors, key=lambda cause: reader.errors[cause], default=Cause.TIMEOUT)
-    meaning, remedy = _halves(_MEANING[cause], "see that the plug sits firmly; the kernel finds it again by itself")
+    meaning, remedy = _halves(MEANING[cause], "see that the plug sits firmly; the kernel finds it again by itself")
     return _failed(f"{thermometer.sensor_id} does not read: {meaning}", remedy)
 
 
@@ -368,7 +369,7 @@ def check_battery_monitor(monitor: Monitor, machine: Machine) -> Finding:
         return _skipped("needs the serial port above")
     proc = machine.root / "proc"
     try:
-        line = _open(port)
+        line = open_port(port, _READ_TIMEOUT_S)
     except (serial.SerialException, OSError, termios.error) as e:
         if isinstance(e, OSError) and e.errno in (errno.EAGAIN, errno.EBUSY):
             # Another user's program keeps hidden what it has open, not how it was started.
@@ -464,15 +465,6 @@ def _no_page(heard: _Heard) -> Finding:
 
 def _causes(heard: _Heard) -> str:
     return ", ".join(f"{count} {cause}" for cause, count in sorted((heard.refused or heard.reader.refused).items()))
-
-
-def _open(port: str) -> serial.Serial:
-    """As control opens it: the MATE's isolated port has power with DTR set and RTS cleared only."""
-    line = serial.Serial(baudrate=BAUD, timeout=0.1, exclusive=True)
-    line.port = port
-    line.dtr, line.rts = True, False
-    line.open()
-    return line
 
 
 def _modem_lines(line: serial.Serial) -> tuple[bool, bool] | None:

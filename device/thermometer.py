@@ -58,7 +58,8 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
 
 
-_MEANING = {
+# What each cause means and what to do about it, in words.
+MEANING = {
     Cause.CRC: "the checksum is wrong; shorten the cable, twist it, or take 2.2 kilohm in place of 4.7",
     Cause.ALL_ZERO: "it says zeros only; see that the data wire has not come off",
     Cause.SHAPE: "the kernel shows no whole answer of it; see that the plug sits firmly",
@@ -211,7 +212,7 @@ class Thermometer:
         self.errors = self.errors + Counter([cause])
 
     def _warn(self, cause: Cause) -> None:
-        meaning = _MEANING[cause]
+        meaning = MEANING[cause]
         if cause is Cause.MISSING:
             meaning = f"{meaning}, {_others(self._directory, self._id)}"
         log.warning("thermometer %s gives no temperature (%s): %s", self._id, cause, meaning)

@@ -1,17 +1,20 @@
-"""`make mutate`: breaks the safety core in every small way that mutmut knows, and wants each break noticed by a test.
+"""`make mutate`: runs every line and branch of the safety core, then breaks it in every small way that mutmut knows.
 
-A mutant that no test can tell from the original is allowed with a reason in tests/allowed_mutants.toml, by its function
-and the lines that it changes. Exit status 1: a mutant survived, or one that is allowed is no more.
+What is broken, and by which tests it must be noticed, stands in pyproject.toml under [tool.mutmut]. A mutant that no
+test can tell from the original is allowed with a reason in tests/allowed_mutants.toml, by its function and the lines
+that it changes. Exit status 1: something is not covered, a mutant survived, or one that is allowed is no more.
 """
 
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+SETTINGS = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
 ALLOWED = Path(__file__).parent / "allowed_mutants.toml"
 # A mutant that times out, or makes the tests crash, was noticed.
 UNNOTICED = {"survived", "no tests", "suspicious", "skipped", "not checked"}
@@ -28,7 +31,10 @@ class Mutant:
 
 
 def main() -> int:
-    """Run mutmut and judge what it reports."""
+    """Measure the coverage, run mutmut and judge what it reports."""
+    if not _is_covered():
+        print("mutate: lines or branches of the safety core are not run by its tests; see above", file=sys.stderr)
+        return 1
     subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", "2"], check=False)
     report = _mutmut("results", "--all", "true")
     statuses = [match.groupdict() for line in report.splitlines() if (match := _RESULT.match(line))]
@@ -44,11 +50,20 @@ def main() -> int:
         print(f"survived: {mutant.function}\n  - {mutant.removed}\n  + {mutant.added}")
     for mutant in stale:
         print(f"allowed, but noticed or gone: {mutant.function}\n  - {mutant.removed}\n  + {mutant.added}")
-    noticed = len(statuses) - len(unnoticed)
-    print(
-        f"{len(statuses)} mutants: {noticed} noticed, {len(unnoticed) - len(surviving)} allowed, {len(surviving)} survived"
-    )
+    allowed_count = len(unnoticed) - len(surviving)
+    print(f"{len(statuses)} mutants, {allowed_count} allowed to survive, {len(surviving)} survived besides")
     return 1 if surviving or stale else 0
+
+
+def _is_covered() -> bool:
+    only = "--include=" + ",".join(SETTINGS["only_mutate"])
+    tests = [*SETTINGS["pytest_add_cli_args"], "-q", *SETTINGS["pytest_add_cli_args_test_selection"]]
+    coverage = [sys.executable, "-m", "coverage"]
+    with tempfile.TemporaryDirectory() as directory:
+        data = f"--data-file={directory}/coverage"
+        ran = subprocess.run([*coverage, "run", data, "--branch", only, "-m", "pytest", *tests], check=False)
+        report = subprocess.run([*coverage, "report", data, "--show-missing", "--fail-under=100"], check=False)
+    return ran.returncode == 0 and report.returncode == 0
 
 
 def _mutant(name: str) -> Mutant:

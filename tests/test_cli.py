@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_is_told_in_one_line_with_status_1(
 
 def test_replay_prints_changes_and_a_summary_as_json_lines(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
-    trace.write_text("time_s,battery_voltage_v\n0,51.0\n310,49.5\n420,49.5\n3600,49.5\n")
+    trace.write_text("time_s,battery_voltage_v\n0,51.0\n310,49.5\n340,49.5\n420,49.5\n")
 
     done = solarshed("replay", trace)
 

@@ -1,11 +1,14 @@
+import logging
 import os
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from demo.shed.serial_line import SerialLine
 from device.battery_monitor import (
     BatteryMonitor,
     MonitorError,
@@ -209,14 +212,26 @@ def test_a_port_that_stays_away_is_told_once_and_tried_less_and_less(
     assert len(set(lost)) == len(lost)
 
 
-def test_a_port_that_is_not_there_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(MonitorError) as error:
-        BatteryMonitor(str(tmp_path / "ttyUSB0"), STALE_AFTER_S)
+def test_a_port_that_is_not_there_is_waited_for_and_the_remedy_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monitor = BatteryMonitor(str(tmp_path / "mate"), STALE_AFTER_S)
+    time.sleep(1.2)  # it has been tried again by then
 
-    assert f"serial port {tmp_path / 'ttyUSB0'} cannot be opened: " in str(error.value)
-    assert "No such file or directory" in str(error.value)
-    assert "group dialout" in str(error.value)
-    assert "`ls /dev/serial/by-id`" in str(error.value)
+    assert monitor.pages(time.monotonic()) == []
+    (complaint,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"serial port {tmp_path / 'mate'} cannot be opened: No such file or directory" in complaint
+    assert "group dialout" in complaint
+    assert "`ls /dev/serial/by-id`" in complaint
+
+    line = SerialLine(tmp_path / "mate")
+    deadline_s = time.monotonic() + 10.0
+    while "is open" not in caplog.text and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    monitor.close()
+    line.close()
+    assert f"serial port {tmp_path / 'mate'} is open" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["file", "folder", "null"])

@@ -12,6 +12,8 @@ import pytest
 
 from demo.shed.pins import PINS_VARIABLE
 from device.outbox import FILE_NAME, Stream
+from tests.bench.reaction import FifoThermometer
+from tests.device import running
 from tests.device.running import COOL_C, HIGH_V, HOT_C, IN_BAND_V, LOW_V, Shed, until
 
 
@@ -220,16 +222,15 @@ def only_line(shed: Shed) -> str:
     return line
 
 
-def test_S7_a_serial_port_that_is_not_there_stops_the_start_in_one_line_with_the_pins_untouched(shed: Shed) -> None:
-    shed.start(port=shed.directory / "ttyUSB9")
+def test_S7_without_its_serial_port_control_starts_and_the_grid_takes_over_after_the_grace(shed: Shed) -> None:
+    shed.start(port=shed.directory / "not-plugged-in")
 
-    line = only_line(shed)
+    until(shed.on_grid)
+    until(lambda: "battery_monitor_lost" in {row["alert"] for row in shed.rows(Stream.ALERT)})
 
-    assert line.startswith(
-        f"solarshed control: serial port {shed.directory / 'ttyUSB9'} cannot be opened: No such file"
-    )
-    assert "/dev/serial/by-id" in line
-    assert shed.pins_are_inputs()
+    assert f"serial port {shed.directory / 'not-plugged-in'} cannot be opened: No such file" in shed.words
+    assert "/dev/serial/by-id" in shed.words
+    assert "GRID: battery_monitor_lost" in shed.words
 
 
 def test_R17_a_sensor_id_that_is_none_stops_the_start_in_one_line_with_the_pins_untouched(shed: Shed) -> None:
@@ -281,7 +282,7 @@ def test_clear_fault_is_refused_while_control_runs_and_lets_a_latched_fault_go_w
     shed.start()
     until(shed.deciding)
     until((shed.state / "state.json").exists)
-    command = [sys.executable, "-m", "solarshed", "clear-fault", "--config", shed.directory / "config.toml"]
+    command = [sys.executable, "-m", "solarshed", "clear-fault", "--config", str(shed.directory / "config.toml")]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=30)
     shed.stop()
     file = shed.state / "state.json"
@@ -309,3 +310,29 @@ def test_P9_signals_one_upon_the_other_open_the_relays_all_the_same(shed: Shed) 
 
     assert status == 0
     assert shed.pins_are_inputs()
+
+
+def test_a_second_hot_sample_is_acted_on_before_the_next_tick(
+    shed: Shed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = running.CONFIG.replace("tick_s = 0.05", "tick_s = 5.0").replace("low_hold_s = 0.3", "low_hold_s = 0.0")
+    monkeypatch.setattr(running, "CONFIG", config)
+    sensor = FifoThermometer(tmp_path / "w1")
+    shed.mate.voltage_v = LOW_V
+    shed.start()
+    while not shed.on_grid():
+        sensor.sample(COOL_C, timeout_s=20.0)
+    ticked_s = time.monotonic()
+
+    sensor.sample(HOT_C)
+    sensor.begin(timeout_s=5.0)
+    time.sleep(0.2)
+    still_on_grid = shed.on_grid()
+    sensor.end(HOT_C)
+    until(shed.on_battery)
+    opened_s = time.monotonic()
+
+    assert still_on_grid  # one sample is not enough
+    assert opened_s - ticked_s < 2.5  # the next tick is 5 s after the one that closed the relays
+    until(lambda: "BATTERY: over_temperature" in shed.words)
+    assert "deciding every 5 s" in shed.words

@@ -526,10 +526,10 @@ def test_S15_a_port_that_says_it_is_busy_is_another_programs(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # TIOCEXCL, which minicom sets; root is let in all the same.
-    def refuse(_: str) -> None:
+    def refuse(_: str, _timeout_s: float) -> None:
         raise serial.SerialException(errno.EBUSY, "could not open port")
 
-    monkeypatch.setattr(doctor, "_open", refuse)
+    monkeypatch.setattr(doctor, "open_port", refuse)
 
     assert_failed(heard_from(mx(50.1), machine, tmp_path), "another program has the port open", "stop it")
 

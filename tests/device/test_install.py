@@ -120,10 +120,9 @@ def test_uplink_has_no_device() -> None:
     assert "SupplementaryGroups" not in found
 
 
-def test_control_has_no_network_and_waits_for_nobody() -> None:
+def test_control_can_open_no_network_socket_and_waits_for_nobody() -> None:
     found = unit("control")
 
-    assert found["PrivateNetwork"] == ["yes"]
     assert found["RestrictAddressFamilies"] == ["AF_UNIX"]
     for order in ("After", "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Conflicts", "OnFailure"):
         assert order not in found

@@ -1,17 +1,21 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from contract.alerts import Alert
+from contract.alerts import SEVERITY, Alert
 from contract.positions import Position, Reason
 from contract.store import DECISION_MEASURES
 from device.battery_monitor import TimedPage
-from device.decide import Decision, State
+from device.decide import Decision
+from device.health import Health
 from device.journal import Entry, Journal
+from device.loop import Seen
 from device.mate import FndcPage, FxPage, MxPage
-from device.readings import Reading, Readings
+from device.override import Override
+from device.readings import AcMode, AcReading, Reading, Readings
+from tests.device.bench import state_of
 from tests.device.limits import LIMITS
 
 
@@ -50,16 +54,23 @@ class Bench:
             None if voltage_v is None else Reading(voltage_v, self.clock.now_s - 0.25, "mx2"),
             None if temperature_c is None else Reading(temperature_c, self.clock.now_s - 1.5, "28-1"),
         )
-        return self.journal.record(decision, readings, pages or [])
+        return self.journal.record(decision, Seen(readings, pages=tuple(pages or [])))
 
 
 def decision(position: Position, reason: Reason, *, low: bool = False) -> Decision:
-    state = State(started_s=0.0, position=position, position_since_s=0.0, battery_is_low=low)
-    return Decision(position, reason, None, state)
+    active = {Alert.BATTERY_LOW: low, Alert.OVER_TEMPERATURE: reason is Reason.OVER_TEMPERATURE}
+    return Decision(
+        position=position,
+        reason=reason,
+        alerts=frozenset(alert for alert, is_so in active.items() if is_so),
+        override_is_suppressed=False,
+        next_change_at_s=None,
+        state=state_of(position),
+    )
 
 
 HOLD = decision(Position.BATTERY, Reason.HOLD)
-LOW = decision(Position.GRID, Reason.BATTERY_LOW, low=True)
+LOW = replace(decision(Position.GRID, Reason.BATTERY_LOW, low=True), next_change_at_s=2240.5)
 LOW_BUT_WAITING = decision(Position.BATTERY, Reason.HOLD, low=True)
 RECOVERED = decision(Position.BATTERY, Reason.BATTERY_RECOVERED)
 TOO_HOT = decision(Position.BATTERY, Reason.OVER_TEMPERATURE)
@@ -152,13 +163,85 @@ def test_a_sample_says_what_was_seen_and_decided() -> None:
         "alerts": ["battery_low"],
         "measures": {
             "battery_voltage_v": 51.25,
+            "battery_voltage_age_s": 0.25,
             "box_temperature_c": 24.5,
+            "box_temperature_age_s": 1.5,
+            "next_change_in_s": 1740.5,
             "battery_low_voltage_v": 49.9,
             "battery_recover_voltage_v": 52.0,
             "over_temperature_trip_c": 35.0,
         },
+        "inputs": {"battery_voltage_source": "mx2", "box_temperature_source": "28-1"},
         "devices": {},
     }
+
+
+def test_the_inputs_say_where_they_came_from_and_what_is_no_number() -> None:
+    now_s = 500.0
+    seen = Seen(
+        Readings(
+            battery_voltage_v=Reading(51.0, now_s, "fndc3"),
+            soc_percent=Reading(80.0, now_s, "fndc3"),
+            ac=AcReading(AcMode.AC_DROP, now_s, "fx1"),
+            is_daylight=False,
+        ),
+        override=Override(Position.GRID, 0, now_s, now_s + 60.0),
+        health=Health(cpu_temperature_c=48.5, under_voltage_now=True),
+    )
+
+    sample = parsed(Bench().journal.record(replace(HOLD, override_is_suppressed=True), seen).sample)
+
+    assert sample["inputs"] == {
+        "battery_voltage_source": "fndc3",
+        "soc_source": "fndc3",
+        "ac_mode": "ac_drop",
+        "ac_source": "fx1",
+        "is_daylight": False,
+        "override": "grid",
+        "override_is_suppressed": True,
+    }
+    assert sample["devices"] == {"pi0": {"cpu_temperature_c": 48.5, "under_voltage_now": True}}
+
+
+@pytest.mark.parametrize(("at_s", "in_s"), [(None, None), (500.0, 0.0), (499.0, 0.0), (560.04, 60.0)])
+def test_the_next_change_is_told_in_seconds_from_the_sample(at_s: float | None, in_s: float | None) -> None:
+    sample = parsed(Bench().record(replace(HOLD, next_change_at_s=at_s)).sample)
+
+    assert sample["measures"].get("next_change_in_s") == in_s
+
+
+def test_alerts_that_are_no_decisions_are_told_too() -> None:
+    bench = Bench()
+    failing = Seen(Readings(), alerts=frozenset({Alert.STORAGE_FAILING}))
+
+    raised = bench.journal.record(HOLD, failing)
+    again = bench.journal.record(HOLD, failing)
+    cleared = bench.journal.record(HOLD, Seen(Readings()))
+
+    assert alerts_of(raised) == [("storage_failing", "raise")]
+    assert parsed(raised.sample)["alerts"] == parsed(raised.heartbeat)["alerts"] == ["storage_failing"]
+    assert alerts_of(again) == []
+    assert alerts_of(cleared) == [("storage_failing", "clear")]
+
+
+def test_what_ails_the_pi_is_said_in_the_alert() -> None:
+    seen = Seen(Readings(), alerts=frozenset({Alert.PI_HEALTH}), health=Health(under_voltage_now=True))
+
+    (alert,) = Bench().journal.record(HOLD, seen).alerts
+
+    assert "The Pi is not well (under-voltage: the Pi gets less than 4.63 V)" in parsed(alert)["summary"]
+
+
+@pytest.mark.parametrize("alert", Alert)
+def test_every_alert_has_its_words_and_its_severity(alert: Alert) -> None:
+    bench = Bench()
+
+    raised = parsed(bench.record(replace(HOLD, alerts=frozenset({alert}))).alerts[0])
+    cleared = parsed(bench.record(HOLD).alerts[0])
+
+    assert raised["severity"] == cleared["severity"] == SEVERITY[alert]
+    assert raised["summary"] != cleared["summary"]
+    assert "51.2 V" in raised["summary"] or "51.3 V" in raised["summary"]
 
 
 def test_what_is_not_known_is_absent() -> None:
@@ -303,7 +386,7 @@ def test_the_battery_current_is_the_signed_sum_of_the_fitted_shunts() -> None:
 
 
 def test_every_measure_of_a_sample_is_one_that_the_store_knows() -> None:
-    assert measures_of(fx(), mx(), fndc()).keys() == set(DECISION_MEASURES)
+    assert measures_of(fx(), mx(), fndc()).keys() | {"next_change_in_s"} == set(DECISION_MEASURES)
 
 
 def test_I6_a_measure_that_is_not_finite_is_never_published() -> None:
@@ -342,6 +425,7 @@ def test_a_heartbeat_says_how_old_each_reading_is() -> None:
         "decision_count": 1,
         "position": "battery",
         "reason": "hold",
+        "alerts": [],
         "reading_ages_s": {"battery_voltage": 0.25, "box_temperature": 1.5},
     }
 

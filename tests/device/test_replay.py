@@ -1,5 +1,6 @@
 import gzip
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from device.decide import Limits
+from device.limits import Limits
 from device.replay import TraceError, read_trace, replay, run
 from device.settings import parse
 from tests.device.limits import LIMITS
@@ -50,7 +51,7 @@ def test_the_boot_grace_ends_between_rows_at_its_second() -> None:
 
 
 def test_a_hold_that_ends_between_rows_ends_at_its_second() -> None:
-    changes, _ = replayed("time_s,battery_voltage_v\n0,51.0\n310,49.5\n420,49.5\n")
+    changes, _ = replayed("time_s,battery_voltage_v\n0,51.0\n310,49.5\n340,49.5\n420,49.5\n")
 
     assert changes == [(0.0, "battery", "hold"), (370.0, "grid", "battery_low")]
 
@@ -112,9 +113,14 @@ def test_a_silent_logger_does_not_recover_the_battery() -> None:
 
     changes, _ = replayed(rows)
 
-    # Recovered at 3000 s and at 9000 s, unknown in between: the hold of 300 s is over at neither.
-    assert changes[:2] == [(0.0, "battery", "hold"), (300.0, "grid", "battery_low")]
-    assert changes[2:] == []
+    # Recovered at 3000 s and at 9000 s, unknown in between: the hold of 300 s is over at neither. A row stands for
+    # 300 s, and a grace of 120 s after that nobody knows the battery.
+    assert changes == [
+        (0.0, "battery", "hold"),
+        (300.0, "grid", "battery_low"),
+        (720.0, "grid", "battery_monitor_lost"),
+        (9100.0, "grid", "battery_low"),
+    ]
 
 
 def test_the_summary_adds_up_to_the_length_of_the_trace() -> None:
@@ -142,7 +148,7 @@ def test_time_may_start_anywhere() -> None:
 
 
 def test_columns_may_stand_in_any_order_with_others_between_them() -> None:
-    csv = "note,battery_voltage_v,ac_mode,time_s\nx,51.0,no_ac,0\n,49.5,ac_use,310\ny,49.5,,420\n"
+    csv = "note,battery_voltage_v,ac_mode,time_s\nx,51.0,no_ac,0\n,49.5,ac_use,310\n,49.5,ac_use,340\ny,49.5,,420\n"
 
     assert replayed(csv)[0] == [(0.0, "battery", "hold"), (370.0, "grid", "battery_low")]
 
@@ -240,3 +246,97 @@ def test_a_real_winter_fortnight_is_believable() -> None:
     assert 4 <= summary["transfers"] <= 16
     assert min(on_grid_s) >= 1800
     assert reasons == {"hold", "battery_low", "battery_recovered"}
+
+
+# What real recordings hold
+
+
+def day(voltage_at: Callable[[int], float | str], minutes: int = 1440) -> str:
+    return "\n".join(["time_s,battery_voltage_v", *(f"{m * 60},{voltage_at(m)}" for m in range(minutes)), ""])
+
+
+@pytest.mark.parametrize("glitch", ["0.00", "0", "", "5.0", "99.9", "-3.1"])
+def test_S11_glitches_of_an_instrument_move_nothing(glitch: str) -> None:
+    changes, summary = replayed(day(lambda minute: glitch if minute % 7 == 3 else 51.0))
+
+    assert changes == [(0.0, "battery", "hold")]
+    assert summary["transfers"] == 0
+
+
+@pytest.mark.parametrize("glitch_v", [40.0, 60.0])
+def test_one_row_that_is_plausible_and_wrong_moves_nothing(glitch_v: float) -> None:
+    changes, summary = replayed(day(lambda minute: glitch_v if minute % 97 == 3 else 51.0))
+
+    assert summary["transfers"] == 0
+    assert {reason for _, _, reason in changes} == {"hold"}
+
+
+def test_a_missing_day_is_a_lost_monitor_and_what_follows_is_believed_again() -> None:
+    rows = [f"{m * 60},{51.0}" for m in range(60)] + [f"{m * 60},{53.0}" for m in range(1500, 1700)]
+
+    changes, summary = replayed("\n".join(["time_s,battery_voltage_v", *rows, ""]))
+
+    assert [change[1:] for change in changes] == [
+        ("battery", "hold"),
+        ("grid", "battery_monitor_lost"),
+        ("grid", "hold"),
+        ("battery", "battery_recovered"),
+    ]
+    assert summary["alerts_raised"] == {"battery_monitor_lost": 1}
+
+
+def test_T6_a_box_below_zero_is_a_box_that_is_not_hot() -> None:
+    rows = [f"{m * 60},51.0,{-12.5 + m % 3}" for m in range(300)]
+
+    changes, summary = replayed("\n".join(["time_s,battery_voltage_v,box_temperature_c", *rows, ""]))
+
+    assert changes == [(0.0, "battery", "hold")]
+    assert summary["alerts_raised"] == {}
+
+
+def test_a_generator_that_feeds_ac_while_our_relays_would_be_open_latches_nothing() -> None:
+    def row(minute: int) -> str:
+        running = 200 <= minute < 500
+        return f"{minute * 60},{49.0 if minute < 200 else 54.0 if running else 49.5},{'ac_use' if running else 'no_ac'}"
+
+    rows = [row(minute) for minute in range(900)]
+    changes, summary = replayed("\n".join(["time_s,battery_voltage_v,ac_mode", *rows, ""]))
+
+    assert [reason for _, _, reason in changes] == ["hold", "battery_low", "battery_recovered", "hold", "battery_low"]
+    assert "relay_stuck_closed" not in summary["alerts_raised"]
+
+
+def test_R4_a_battery_that_swings_all_day_moves_the_relays_twelve_times_at_most() -> None:
+    _, summary = replayed(day(lambda minute: 49.0 if minute // 40 % 2 else 53.0, minutes=3 * 1440))
+
+    assert summary["transfers"] <= 3 * 12
+    assert summary["alerts_raised"]["relay_chatter"] >= 1
+
+
+STUDER = "time_local,batt_v,batt_i,inv_batt_v,mppt_batt_v,acin_v,ac_transfer"
+
+
+def test_a_studer_log_without_a_shunt_monitor_is_read_by_its_other_instruments() -> None:
+    rows = [
+        f"2016-01-03 {m // 60:02}:{m % 60:02}:00,0.00,0.00,{49.3 if m > 30 else 51.0},0.00,3.0,0" for m in range(90)
+    ]
+
+    changes, _ = replayed("\n".join([STUDER, *rows, ""]))
+
+    assert [reason for _, _, reason in changes] == ["hold", "battery_low"]
+
+
+def test_C7_local_times_that_go_back_an_hour_in_autumn_and_minutes_logged_twice_are_no_mistake() -> None:
+    times = [f"2016-10-30 02:{m:02}:00" for m in range(60)] * 2 + ["2016-10-30 03:00:00", "2016-10-30 03:00:00"]
+    rows = [f"{time},51.0,0,51.0,51.0,3.0,0" for time in times]
+
+    changes, summary = replayed("\n".join([STUDER, *rows, ""]))
+
+    assert changes == [(0.0, "battery", "hold")]
+    assert summary["hours_on_battery"] == 2.0
+
+
+def test_local_times_that_go_back_by_more_are_refused() -> None:
+    rows = ["2016-10-30 12:00:00,51.0,0,51.0,51.0,3.0,0", "2016-10-30 10:59:00,51.0,0,51.0,51.0,3.0,0"]
+
+    assert "its time is not after the line before" in refusal_of("\n".join([STUDER, *rows, ""]))

@@ -48,7 +48,7 @@ def test_every_section_can_be_set() -> None:
         clear_temperature_c = 38.5
         least_cooling_time_s = 5
         [monitor]
-        serial_port = "/dev/ttyUSB3"
+        serial_port = "/dev/serial/by-id/x"
         stale_after_s = 20
         [thermometer]
         sensor_id = "28-0123456789ab"
@@ -56,7 +56,7 @@ def test_every_section_can_be_set() -> None:
         period_s = 2
         stale_after_s = 30
         [relays]
-        pins = [5, 6]
+        pins = [9, 10]
         [control]
         tick_s = 0.5
         sample_interval_s = 30
@@ -77,10 +77,10 @@ def test_every_section_can_be_set() -> None:
     assert (limits.over_temperature_trip_c, limits.over_temperature_clear_c) == (45.0, 38.5)
     assert (limits.least_cooling_time_s, limits.boot_grace_s) == (5.0, 10.0)
     assert (settings.thing, settings.state_directory) == ("hut-2", Path("/srv/state"))
-    assert (settings.monitor.serial_port, settings.monitor.stale_after_s) == ("/dev/ttyUSB3", 20.0)
+    assert (settings.monitor.serial_port, settings.monitor.stale_after_s) == ("/dev/serial/by-id/x", 20.0)
     assert (settings.thermometer.sensor_id, settings.thermometer.directory) == ("28-0123456789ab", "/w1")
     assert (settings.thermometer.period_s, settings.thermometer.stale_after_s) == (2.0, 30.0)
-    assert settings.relays.pins == (5, 6)
+    assert settings.relays.pins == (9, 10)
     assert (settings.control.tick_s, settings.control.sample_interval_s) == (0.5, 30.0)
     assert settings.control.heartbeat_interval_s == 120.0
     assert settings.uplink.port == 443
@@ -91,7 +91,10 @@ def test_every_section_can_be_set() -> None:
 # What is wrong, and what the sentence must hold: the field, the value, the bound or the remedy.
 REFUSED = [
     ("[battery]\nlow_voltage_v = 52.0", ["battery.recover_voltage_v = 52.0", "battery.low_voltage_v = 52.0", "raise"]),
-    ("[battery]\nlow_voltage_v = 53.0", ["52.0 must be at least 0.2 V above", "53.0", "lower the other"]),
+    (
+        "[battery]\nlow_voltage_v = 53.0",
+        ["52.0 must be at least 0.2 V (two steps of what reports it) above", "53.0", "lower the other"],
+    ),
     ("[battery]\nlow_voltage_v = 51.9", ["battery.low_voltage_v = 51.9", "at least 0.2 V"]),
     ("[battery]\nlow_voltage_v = 39.9", ["battery.low_voltage_v = 39.9", "from 40 to 64"]),
     ("[battery]\nrecover_voltage_v = 64.1", ["battery.recover_voltage_v = 64.1", "from 40 to 64"]),
@@ -116,8 +119,66 @@ REFUSED = [
     ("[control]\nheartbeat_interval_s = 901", ["control.heartbeat_interval_s = 901", "from 1 to 900"]),
     ("[control]\nboot_grace_s = 601", ["control.boot_grace_s = 601", "from 0 to 600"]),
     ("[relays]\npins = [17, 17]", ["relays.pins = [17, 17]", "same pin twice", "each relay needs its own"]),
-    ("[relays]\npins = [17, 28]", ["relays.pins = [17, 28]", "from 2 to 27"]),
-    ("[relays]\npins = [1, 17]", ["relays.pins = [1, 17]", "from 2 to 27"]),
+    ("[relays]\npins = [17, 28]", ["relays.pins = [17, 28]", "from 9 to 27"]),
+    ("[relays]\npins = [1, 17]", ["relays.pins = [1, 17]", "from 9 to 27"]),
+    ("[relays]\npins = [17, 8]", ["relays.pins", "GPIO 8 is pulled up while the Pi starts", "take one from 9 to 27"]),
+    ("[relays]\npins = [14, 17]", ["GPIO 14 is the serial console's", "such as 17 or 27"]),
+    ("[relays]\npins = [15, 17]", ["GPIO 15 is the serial console's"]),
+    ("[relays]\nmost_transfers = 3", ["relays.most_transfers = 3", "from 4 to 100"]),
+    ("[relays]\nmost_transfers = 5.5", ["relays.most_transfers = 5.5", "whole number"]),
+    ("[battery]\ncritical_voltage_v = 49.8", ["battery.critical_voltage_v = 49.8", "at least 0.2 V below", "49.9"]),
+    ("[battery]\nlow_dod_percent = 65", ["battery.low_dod_percent", "battery.recover_dod_percent", "write both"]),
+    ("[battery]\nrecover_dod_percent = 40", ["battery.recover_dod_percent is given without battery.low_dod_percent"]),
+    (
+        "[battery]\nlow_dod_percent = 65\nrecover_dod_percent = 40",
+        ["battery.chemistry is missing", "lead_acid, lifepo4"],
+    ),
+    ('[battery]\nchemistry = "agm"', ["battery.chemistry = 'agm'", "'none', 'lead_acid', 'lifepo4'"]),
+    (
+        '[battery]\nchemistry = "lead_acid"\nlow_dod_percent = 40\nrecover_dod_percent = 40',
+        ["battery.low_dod_percent = 40 must be above battery.recover_dod_percent = 40", "swap them"],
+    ),
+    (
+        '[battery]\nchemistry = "lifepo4"\nlow_dod_percent = 80\nrecover_dod_percent = 45',
+        [
+            "battery.recover_dod_percent = 45",
+            "at 55 % of charge",
+            "14.",
+            "more than 5 %",
+            "FLEXnet DC in monitor.devices",
+        ],
+    ),
+    (
+        '[monitor]\ndevices = ["fx1"]\n[battery]\nchemistry = "lead_acid"\nlow_dod_percent = 45\n'
+        "recover_dod_percent = 20",
+        ["battery.low_dod_percent = 45", "one step of 0.4 V is worth 10.0 %"],
+    ),
+    (
+        '[battery]\nchemistry = "lead_acid"\nlow_dod_percent = 95\nrecover_dod_percent = 40',
+        ["battery.low_dod_percent = 95", "the table of lead_acid has 10 % to 100 % of charge"],
+    ),
+    (
+        '[battery]\nlow_voltage_v = 51.3\n[monitor]\ndevices = ["fx1", "fx2"]',
+        ["must be at least 0.8 V (two steps of what reports it)"],
+    ),
+    ('[monitor]\ndevices = ["mx1", "mx1"]', ["monitor.devices", "names a device twice"]),
+    ('[monitor]\ndevices = ["mx11"]', ["monitor.devices = ['mx11']", "port from 0 to 10", '["mx2", "fx1"]']),
+    ('[monitor]\ndevices = "mx1"', ["monitor.devices = 'mx1'", "must be a list"]),
+    ('[monitor]\nserial_port = "/dev/ttyUSB0"', ["'/dev/ttyUSB0' may be another adapter", "/dev/serial/by-id"]),
+    ('[monitor]\nserial_port = "/dev/ttyACM1"', ["/dev/serial/by-id"]),
+    ("[monitor]\nlost_after_s = 10", ["monitor.lost_after_s = 10 must be above monitor.stale_after_s = 10"]),
+    (
+        "[monitor]\nlost_after_cap_s = 119",
+        ["monitor.lost_after_cap_s = 119 must be at least monitor.lost_after_s = 120"],
+    ),
+    ('[monitor]\nwhen_lost = "open"', ["monitor.when_lost = 'open'", "'grid', 'hold', 'battery'"]),
+    ("[box]\nthermometer_lost_after_s = 10", ["must be above thermometer.stale_after_s = 10"]),
+    ('[box]\nwhen_thermometer_lost = "grid"', ["'open', 'hold'"]),
+    ("[thermometer]\nperiod_s = 10", ["thermometer.stale_after_s = 10 must be above thermometer.period_s = 10"]),
+    ("[feedback]\ngenerator = 1", ["feedback.generator = 1 must be true or false"]),
+    ("[site]\nlatitude_deg = 48", ["site.latitude_deg is given without site.longitude_deg", "or neither"]),
+    ("[site]\nlongitude_deg = 11", ["site.longitude_deg is given without site.latitude_deg"]),
+    ("[site]\nlatitude_deg = 91\nlongitude_deg = 0", ["site.latitude_deg = 91", "from -90 to 90"]),
     ("[relays]\npins = [17]", ["relays.pins = [17]", "two GPIO numbers, such as [17, 27]"]),
     ("[relays]\npins = [17, 22, 27]", ["relays.pins = [17, 22, 27]", "two GPIO numbers"]),
     ("[relays]\npins = 17", ["relays.pins = 17", "two GPIO numbers"]),
@@ -159,7 +220,7 @@ def test_the_narrowest_bands_are_accepted_whatever_binary_fractions_make_of_them
     assert settings.battery.low_voltage_v == 51.8
 
 
-@pytest.mark.parametrize("pins", [(2, 3), (26, 27)])
+@pytest.mark.parametrize("pins", [(9, 13), (26, 27)])
 def test_the_outermost_pins_are_accepted(pins: tuple[int, int]) -> None:
     assert parse(f"[relays]\npins = [{pins[0]}, {pins[1]}]").relays.pins == pins
 
@@ -230,3 +291,45 @@ def test_R17_control_does_not_start_with_it_and_says_why_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("solarshed control: settings file")
     assert words in line
+
+
+# Depth of discharge
+
+
+def test_a_depth_of_discharge_is_turned_into_the_chemistrys_rest_voltage() -> None:
+    limits = parse(
+        '[battery]\nchemistry = "lead_acid"\nlow_dod_percent = 65\nrecover_dod_percent = 40\ncritical_voltage_v = 46.5'
+    ).limits()
+
+    assert (limits.battery_low_voltage_v, limits.battery_recover_voltage_v) == (47.6, 48.8)
+    assert (limits.battery_low_soc_percent, limits.battery_recover_soc_percent) == (35.0, 60.0)
+
+
+def test_where_the_curve_is_flat_a_flexnet_dc_decides_alone() -> None:
+    limits = parse(
+        '[monitor]\ndevices = ["fndc1"]\n[battery]\nchemistry = "lifepo4"\nlow_dod_percent = 70\n'
+        "recover_dod_percent = 45"
+    ).limits()
+
+    assert limits.battery_recover_voltage_v is None
+    assert (limits.battery_low_soc_percent, limits.battery_recover_soc_percent) == (30.0, 55.0)
+    assert limits.band_v == float("inf")
+
+
+def test_the_band_is_counted_without_binary_dust() -> None:
+    assert parse("[battery]\nlow_voltage_v = 49.9\nrecover_voltage_v = 50.3").limits().band_v == 0.4
+
+
+@pytest.mark.parametrize(("text", "position"), [("grid", "grid"), ("battery", "battery"), ("hold", None)])
+def test_where_a_lost_monitor_leaves_the_load_is_a_setting(text: str, position: str | None) -> None:
+    assert parse(f'[monitor]\nwhen_lost = "{text}"').limits().monitor_lost_position == position
+
+
+def test_whether_a_lost_thermometer_opens_the_relays_is_a_setting() -> None:
+    assert parse("").limits().thermometer_lost_opens
+    assert not parse('[box]\nwhen_thermometer_lost = "hold"').limits().thermometer_lost_opens
+
+
+def test_the_finest_device_that_must_report_says_how_narrow_a_band_may_be() -> None:
+    assert parse('[monitor]\ndevices = ["fx1", "mx2"]').step_v() == 0.1
+    assert parse('[monitor]\ndevices = ["fx10"]').step_v() == 0.4

@@ -95,6 +95,12 @@ class Rig:
         self.boot = 0
         self.start = 0
         self._pin_class = pin_class
+        self._seen = Seen(Readings())
+        self._entry = Entry(None, None, ())
+        self._writes: list[Position] = []
+        self._left_pins = (False, False)
+        self._loop: Loop
+        self._relays: Relays
         self._begin(initial_state(self.clock.now_s))
 
     # The three ends of the loop
@@ -187,7 +193,7 @@ class Rig:
         Device.pin_factory = MockFactory(pin_class=self._pin_class)
         self._relays = Relays(PINS, state.position)
         self._left_pins = self.pins
-        self._writes: list[Position] = []
+        self._writes = []
         self._was_disturbed = False
         self._journal = Journal(
             self.clock, self._boot_id, self.limits, sample_interval_s=60.0, heartbeat_interval_s=300.0

@@ -74,7 +74,7 @@ def without_reason(_rig: Rig, *args: Any) -> Decision:
 
 def with_a_position_that_the_relays_do_not_know(_rig: Rig, *args: Any) -> Decision:
     decision = decide(*args)
-    return replace(decision, position=str(decision.position))
+    return replace(decision, position=str(decision.position))  # type: ignore[arg-type]
 
 
 def without_dwell(

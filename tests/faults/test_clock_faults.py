@@ -53,7 +53,7 @@ def test_C1_a_step_of_three_days_changes_no_timer_and_what_came_before_is_marked
 
     assert at_59_s.position is Position.BATTERY
     assert at_60_s.position is Position.GRID
-    marks = [sample["clock_synchronised"] for sample in samples(rig)]
+    marks = [bool(sample["clock_synchronised"]) for sample in samples(rig)]
     assert marks == sorted(marks)
     assert set(marks) == {False, True}
 

@@ -9,7 +9,7 @@ a multi-measure value; a record is identified by dimensions, measure name and ti
 | fx           | fx0, fx1 ... fx10         | each inverter         | what `solarshed decode mate` names               |
 | mx           | mx0, mx1 ... mx10         | each charge controller| the same                                         |
 | fndc         | fndc1 ... fndc10          | each FLEXnet DC       | the same                                         |
-| pi           | pi0                       | the Pi itself         | `device.health.Health`                           |
+| pi           | pi0                       | the Pi itself         | `device.health.Health`, and counts of errors     |
 
 Every physical value is DOUBLE. `position`, `reason`, `alerts` (active ones, comma-separated, NULL for none) and
 `boot_id` are VARCHAR, `sequence` is BIGINT, `clock_synchronised` is BOOLEAN.

@@ -86,7 +86,12 @@ class PiSensors:
             Alert.CONTROL_RESTARTING: _starts_within_an_hour(self._starts_at_s, now_s) > MOST_STARTS_AN_HOUR,
         }
         alerts = frozenset(alert for alert, is_so in active.items() if is_so)
-        return Seen(readings, pages=tuple(pages), alerts=alerts, health=health)
+        counts = {
+            "pages_refused": self._monitor.refused.total(),
+            "thermometer_errors": self._thermometer.errors.total(),
+            "samples_dropped": self._storage.dropped,
+        }
+        return Seen(readings, pages=tuple(pages), alerts=alerts, health=health, counts=counts)
 
     def _is_stuck(self, readings: Readings, pages: list[TimedPage], now_s: float) -> bool:
         said = {timed.source: timed.page for timed in pages} or None
@@ -126,8 +131,10 @@ class JournalRecorder:
         # Why the relays last moved. A reason that changes while they stay is not worth a write to the card.
         if self._moved_for is None or self._moved_for[0] is not decision.position:
             self._moved_for = (decision.position, decision.reason)
-        self._storage.keep(state_file.text_of(decision.state, self._moved_for[1], self._boot, self._starts_at_s))
         entry = self._journal.record(decision, seen)
+        self._storage.keep(
+            state_file.text_of(decision.state, self._moved_for[1], self._boot, self._starts_at_s, self._journal.raised)
+        )
         if entry.sample or entry.heartbeat or entry.alerts:
             self._storage.put(entry)
 
@@ -199,6 +206,7 @@ def run(settings: Settings) -> None:
             limits,
             sample_interval_s=settings.control.sample_interval_s,
             heartbeat_interval_s=settings.control.heartbeat_interval_s,
+            raised=before.alerts,
         )
         recorder = JournalRecorder(journal, storage, boot, starts_at_s)
         loop = Loop(sensors, relays, recorder, limits, before.state)

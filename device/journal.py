@@ -35,8 +35,19 @@ class Journal:
     """Says what is due after each decision: a sample at every interval and change, a heartbeat, alerts once each."""
 
     def __init__(
-        self, clock: Clock, boot_id: str, limits: Limits, *, sample_interval_s: float, heartbeat_interval_s: float
+        self,
+        clock: Clock,
+        boot_id: str,
+        limits: Limits,
+        *,
+        sample_interval_s: float,
+        heartbeat_interval_s: float,
+        raised: frozenset[Alert] = frozenset(),
     ) -> None:
+        """`raised`: what a process before this one has raised and not cleared.
+
+        None of that is cleared before this process has had the time to find it anew.
+        """
         self._clock = clock
         self._boot_id = boot_id
         self._limits = limits
@@ -45,8 +56,14 @@ class Journal:
         self._sampled_at_s = float("-inf")
         self._beat_at_s = float("-inf")
         self._last: tuple[Position, Reason] | None = None
-        self._active: frozenset[Alert] = frozenset()
+        self._active = self._inherited = raised
+        self._inherits_until_s = clock.monotonic_s() + max(limits.thermometer_lost_after_s, limits.monitor_lost_after_s)
         self._decisions = 0
+
+    @property
+    def raised(self) -> frozenset[Alert]:
+        """What has been raised and not cleared."""
+        return self._active
 
     def record(self, decision: Decision, seen: Seen) -> Entry:
         """What to publish now that this decision has been carried out."""
@@ -93,8 +110,7 @@ class Journal:
             "alerts": sorted(self._active),
             "measures": _known(measures),
             "inputs": _inputs(decision, seen),
-            "devices": {timed.source: _published(timed) for timed in seen.pages}
-            | ({} if seen.health is None else {_PI: seen.health.as_measures()}),
+            "devices": {timed.source: _published(timed) for timed in seen.pages} | _pi(seen),
         }
 
     def _heartbeat(self, decision: Decision, readings: Readings, now_s: float) -> dict[str, Any]:
@@ -111,7 +127,9 @@ class Journal:
 
     def _change_alerts(self, decision: Decision, seen: Seen) -> list[str]:
         readings = seen.readings
-        active = decision.alerts | seen.alerts
+        if self._inherited and self._clock.monotonic_s() >= self._inherits_until_s:
+            self._inherited = frozenset()
+        active = decision.alerts | seen.alerts | self._inherited
         changes = [(alert, messages.RAISE) for alert in sorted(active - self._active)]
         changes += [(alert, messages.CLEAR) for alert in sorted(self._active - active)]
         self._active = active
@@ -200,6 +218,11 @@ def _inputs(decision: Decision, seen: Seen) -> dict[str, Any]:
             "override_is_suppressed": None if override is None else decision.override_is_suppressed,
         }
     )
+
+
+def _pi(seen: Seen) -> dict[str, Any]:
+    measures = {**({} if seen.health is None else seen.health.as_measures()), **seen.counts}
+    return {_PI: measures} if measures else {}
 
 
 def _source(reading: Reading | AcReading | None) -> str | None:

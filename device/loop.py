@@ -1,7 +1,8 @@
 """One decision after the other: read, decide, switch, record. Control and replay run the same loop."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from contract.alerts import Alert
@@ -30,6 +31,8 @@ class Seen:
     pages: tuple[TimedPage, ...] = ()
     alerts: frozenset[Alert] = frozenset()
     health: Health | None = None
+    # What has gone wrong since the start, by name: refused pages, failed reads, samples that found no room.
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Sensors(Protocol):

@@ -8,12 +8,13 @@ fsync of the folder.
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contract.alerts import Alert
 from contract.messages import check_number
 from contract.positions import Position, Reason
 from device.observe import RelayFault, State, initial_state
@@ -51,17 +52,25 @@ class _Kept:
     battery_is_critical: bool
     fault: RelayFault | None
     starts_at_s: tuple[float, ...]
+    alerts: frozenset[Alert]
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a new control process begins. `starts_at_s`: when its predecessors of this boot were started, monotonic."""
+    """Where a new control process begins.
+
+    `starts_at_s`: when its predecessors of this boot were started, monotonic. `alerts`: what was raised and not cleared
+    yet, in whichever boot.
+    """
 
     state: State
     starts_at_s: tuple[float, ...]
+    alerts: frozenset[Alert] = frozenset()
 
 
-def text_of(state: State, reason: Reason, boot_id: str, starts_at_s: Sequence[float]) -> str:
+def text_of(
+    state: State, reason: Reason, boot_id: str, starts_at_s: Sequence[float], alerts: Collection[Alert] = ()
+) -> str:
     """The file's text. Equal states have equal texts; nothing is in it that changes at every tick."""
     return _encoded(
         {
@@ -77,6 +86,7 @@ def text_of(state: State, reason: Reason, boot_id: str, starts_at_s: Sequence[fl
             "battery_is_critical": state.battery_is_critical,
             "fault": state.fault,
             "starts_at_s": starts_at_s[-_MOST_STARTS:],
+            "alerts": sorted(alerts),
         }
     )
 
@@ -107,7 +117,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         fault=kept.fault if kept.fault is RelayFault.STUCK_CLOSED else None,
     )
     if not is_same_boot:
-        return Resumed(surviving, ())
+        return Resumed(surviving, (), kept.alerts)
     state = replace(
         surviving,
         position=kept.position,
@@ -116,7 +126,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         is_chattering=kept.is_chattering,
         over_temperature_since_s=kept.over_temperature_since_s,
     )
-    return Resumed(state, kept.starts_at_s)
+    return Resumed(state, kept.starts_at_s, kept.alerts)
 
 
 def _check_past(kept: _Kept, now_s: float) -> None:
@@ -259,6 +269,7 @@ def _parsed(text: str) -> _Kept:
             battery_is_critical=_flag(fields.pop("battery_is_critical")),
             fault=_fault(fields.pop("fault")),
             starts_at_s=_times(fields.pop("starts_at_s"), _MOST_STARTS),
+            alerts=_alerts(fields.pop("alerts")),
         )
     except KeyError as e:
         raise _GarbageError(f"it has no {e.args[0]}") from None
@@ -283,6 +294,12 @@ def _flag(value: object) -> bool:
 
 def _fault(value: object) -> RelayFault | None:
     return None if value is None else RelayFault(_text(value))
+
+
+def _alerts(value: object) -> frozenset[Alert]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is no list of alerts")  # noqa: TRY004 - as above
+    return frozenset(Alert(_text(name)) for name in value)
 
 
 def _seconds(value: object) -> float:

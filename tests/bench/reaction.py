@@ -161,7 +161,7 @@ class FifoThermometer:
                 if time.monotonic() > deadline_s:
                     raise TimeoutError("nobody reads the thermometer") from None
                 time.sleep(0.0005)
-        # For the next read: one that came before this one is closed at both ends would get what is left of it.
+        # The next read gets a pipe of its own, so that two answers never run into one another.
         self._put_a_fresh_one()
 
     def end(self, temperature_c: float) -> float:

@@ -48,6 +48,7 @@ def test_R4_a_chattering_relay_may_go_back_when_the_first_transfers_are_a_day_ag
     assert before.next_change_at_s == bench.now_s
     assert outcome(after) == (Position.BATTERY, Reason.BATTERY_RECOVERED)
     assert Alert.RELAY_CHATTER not in after.alerts
+    assert first_s not in bench.state.transfers_at_s
 
 
 def test_eleven_transfers_alone_are_not_told() -> None:

@@ -224,6 +224,39 @@ def test_alerts_that_are_no_decisions_are_told_too() -> None:
     assert alerts_of(cleared) == [("storage_failing", "clear")]
 
 
+def test_P4_what_was_refused_failed_or_dropped_is_counted_among_the_pis_own_measures() -> None:
+    seen = Seen(Readings(), counts={"pages_refused": 3, "samples_dropped": 0})
+
+    sample = parsed(Bench().journal.record(HOLD, seen).sample)
+
+    assert sample["devices"] == {"pi0": {"pages_refused": 3, "samples_dropped": 0}}
+
+
+def test_what_a_process_before_has_raised_is_cleared_by_this_one_once_it_has_had_time_to_look() -> None:
+    bench = Bench()
+    bench.journal = Journal(
+        bench.clock,
+        "boot-1",
+        LIMITS,
+        sample_interval_s=60.0,
+        heartbeat_interval_s=300.0,
+        raised=frozenset({Alert.THERMOMETER_LOST, Alert.BATTERY_LOW}),
+    )
+
+    at_once = bench.record(LOW)
+    bench.clock.now_s += 299.0
+    before = bench.record(LOW)
+    bench.clock.now_s += 1.0
+    after = bench.record(LOW)
+    later = bench.record(HOLD)
+
+    assert alerts_of(at_once) == alerts_of(before) == []
+    assert parsed(at_once.sample)["alerts"] == ["battery_low", "thermometer_lost"]
+    assert alerts_of(after) == [("thermometer_lost", "clear")]
+    assert alerts_of(later) == [("battery_low", "clear")]
+    assert bench.journal.raised == frozenset()
+
+
 def test_what_ails_the_pi_is_said_in_the_alert() -> None:
     seen = Seen(Readings(), alerts=frozenset({Alert.PI_HEALTH}), health=Health(under_voltage_now=True))
 

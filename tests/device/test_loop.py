@@ -128,6 +128,7 @@ def test_a_failed_decision_opens_keeps_the_alerts_and_the_third_one_ends_the_loo
     assert bench.reasons() == [Reason.INTERNAL_ERROR] * MOST_FAILURES
     assert failed[0].alerts == {Alert.INTERNAL_ERROR, Alert.BATTERY_LOW}
     assert failed[0].state.position_since_s == 2.0
+    assert failed[0].override_is_suppressed is False
 
 
 def test_a_decision_between_failed_ones_begins_the_count_anew(bench: Bench) -> None:

@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -195,6 +196,8 @@ def test_without_a_pi_the_gpio_librarys_own_warnings_are_not_heard(monkeypatch: 
     with pytest.raises(RelayError) as caught:
         Relays(PINS)
 
+    with pytest.raises(UserWarning):
+        warnings.warn("somebody else's", UserWarning, stacklevel=1)
     assert "Falling back" not in str(caught.value)
     assert caught.value.__cause__ is not None
 

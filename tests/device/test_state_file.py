@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.alerts import Alert
 from contract.positions import Position, Reason
 from device import state_file
 from device.observe import Heard, RelayFault, State, Streak, initial_state
@@ -53,7 +54,7 @@ def test_the_text_is_one_line_of_compact_json_with_everything_in_it() -> None:
         '{"version":1,"boot_id":"6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1","position":"grid","reason":"hold",'
         '"position_since_s":4000.125,"transfers_at_s":[1000.5,4000.125],"is_chattering":true,'
         '"over_temperature_since_s":4900.0,"battery_is_low":true,"battery_is_critical":true,"fault":"stuck_closed",'
-        '"starts_at_s":[5.0,10.25]}'
+        '"starts_at_s":[5.0,10.25],"alerts":[]}'
     )
 
 
@@ -188,6 +189,9 @@ GARBAGE = {
     "transfer none": changed(transfers_at_s=[None]),
     "101 transfers": changed(transfers_at_s=[1.0] * 101),
     "21 starts": changed(starts_at_s=[1.0] * 21),
+    "alerts none": changed(alerts=None),
+    "unknown alert": changed(alerts=["boredom"]),
+    "alert 1": changed(alerts=[1]),
     "flag 1": changed(is_chattering=1),
     "flag none": changed(battery_is_low=None),
     "flag text": changed(battery_is_critical="false"),
@@ -361,3 +365,12 @@ def test_the_full_text_fits_with_room_to_spare() -> None:
     assert len(text_of(longest, Reason.BATTERY_MONITOR_LOST, BOOT, (1234567.8901234567,) * 20)) < (
         state_file._MOST_BYTES / 4
     )
+
+
+def test_alerts_that_are_raised_outlive_restart_and_reboot() -> None:
+    raised = {Alert.OVER_TEMPERATURE, Alert.BATTERY_LOW}
+    kept = text_of(STATE, Reason.HOLD, BOOT, STARTS_S, raised)
+
+    assert '"alerts":["battery_low","over_temperature"]' in kept
+    assert resumed(kept, BOOT, NOW_S).alerts == raised
+    assert resumed(kept, OTHER_BOOT, NOW_S).alerts == raised

@@ -75,6 +75,9 @@ class Tick:
     start: int
     writes: tuple[Position, ...]
     was_disturbed: bool
+    # What this life of the process took over, and whether the state file was up to date when the one before ended.
+    inherited: frozenset[Alert]
+    inherited_all: bool
 
 
 class Rig:
@@ -99,6 +102,9 @@ class Rig:
         self._entry = Entry(None, None, ())
         self._writes: list[Position] = []
         self._left_pins = (False, False)
+        self._newest_kept: str | None = None
+        self._inherited: frozenset[Alert] = frozenset()
+        self._inherited_all = True
         self._loop: Loop
         self._relays: Relays
         self._begin(initial_state(self.clock.now_s))
@@ -126,7 +132,8 @@ class Rig:
 
     def record(self, decision: Decision, seen: Seen) -> None:
         self._entry = self._journal.record(decision, seen)
-        self.kept = state_file.text_of(decision.state, decision.reason, self._boot_id, ())
+        self.kept = state_file.text_of(decision.state, decision.reason, self._boot_id, (), self._journal.raised)
+        self._newest_kept = self.kept
 
     # What a test does
 
@@ -144,6 +151,8 @@ class Rig:
                 self.start,
                 tuple(self._writes),
                 self._was_disturbed,
+                self._inherited,
+                self._inherited_all,
             )
         )
         self.clock.now_s += TICK_S
@@ -168,14 +177,14 @@ class Rig:
     def kill_and_restart(self) -> None:
         """SIGKILL, and systemd starts it again within the same boot."""
         self.clock.now_s += 2.0
-        self._begin(state_file.resumed(self.kept, self._boot_id, self.clock.now_s).state)
+        self._resume()
 
     def reboot(self) -> None:
         """Power lost and back: the monotonic clock starts anew, and the time of day goes on from what was saved."""
         self.boot += 1
         self.clock.offset_ms += int(self.clock.now_s * 1000)
         self.clock.now_s = 20.0
-        self._begin(state_file.resumed(self.kept, self._boot_id, self.clock.now_s).state)
+        self._resume()
 
     def close(self) -> None:
         self._relays.close()
@@ -186,7 +195,12 @@ class Rig:
     def _boot_id(self) -> str:
         return f"boot {self.boot}"
 
-    def _begin(self, state: State) -> None:
+    def _resume(self) -> None:
+        before = state_file.resumed(self.kept, self._boot_id, self.clock.now_s)
+        self._inherited, self._inherited_all = before.alerts, self.kept == self._newest_kept
+        self._begin(before.state, before.alerts)
+
+    def _begin(self, state: State, raised: frozenset[Alert] = frozenset()) -> None:
         self.start += 1
         if Device.pin_factory is not None:
             Device.pin_factory.reset()
@@ -196,7 +210,12 @@ class Rig:
         self._writes = []
         self._was_disturbed = False
         self._journal = Journal(
-            self.clock, self._boot_id, self.limits, sample_interval_s=60.0, heartbeat_interval_s=300.0
+            self.clock,
+            self._boot_id,
+            self.limits,
+            sample_interval_s=60.0,
+            heartbeat_interval_s=300.0,
+            raised=raised,
         )
         self._loop = Loop(self, self, self, self.limits, state)
 

@@ -57,6 +57,17 @@ def test_R10_R13_a_welded_relay_stays_latched_and_the_relays_toggle_no_more() ->
     assert all(Alert.RELAY_STUCK_CLOSED in decision.alerts for decision in decisions)
 
 
+def test_relays_that_do_not_obey_and_turn_out_to_be_welded_are_welded() -> None:
+    bench = on_grid()
+    back_on_battery(bench)
+    bench.state = replace(bench.state, fault=RelayFault.NOT_OBEYING)
+
+    decision = bench.run(11, IN_BAND_V)
+
+    assert bench.state.fault is RelayFault.STUCK_CLOSED
+    assert decision.reason is Reason.RELAY_FAULT
+
+
 def test_one_second_without_ac_after_opening_shows_that_the_relays_opened() -> None:
     bench = on_grid()
     back_on_battery(bench)

@@ -111,4 +111,4 @@ class Shed(RuleBasedStateMachine):
 
 
 TestShed = Shed.TestCase
-TestShed.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestShed.settings = settings(max_examples=150, stateful_step_count=40, deadline=None, print_blob=True)

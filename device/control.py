@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -154,15 +155,40 @@ def clear_fault(settings: Settings) -> bool:
             ) from None
 
 
+class ThreadGuard:
+    """A thread that ends by a mistake of its own ends control: systemd starts it anew, with all threads there."""
+
+    def __init__(self, stopping: StopRequest) -> None:
+        self._stopping = stopping
+        self._failure: str | None = None
+        threading.excepthook = self._on_failure
+
+    def check(self) -> None:
+        """Say whether one has failed.
+
+        Raises:
+            ControlError: one has; it is named.
+        """
+        if self._failure is not None:
+            raise ControlError(self._failure)
+
+    def _on_failure(self, args: threading.ExceptHookArgs) -> None:
+        name = "?" if args.thread is None else args.thread.name
+        log.critical("thread %s has failed", name, exc_info=args.exc_value)
+        self._failure = f"thread {name} has failed ({args.exc_type.__name__}: {args.exc_value}); see above"
+        self._stopping.request()
+
+
 def run(settings: Settings) -> None:
     """Decide until SIGTERM or SIGINT; then open the relays.
 
     Raises:
         ControlError, MonitorError, ThermometerError, RelayError: something that it owns cannot be used at the start.
-            The relays are taken last, so nothing has moved then.
+            The relays are taken last, so nothing has moved then. ControlError also when a thread of control has failed.
         Exception: the decision itself keeps failing; the relays are open, and systemd starts control anew.
     """
     stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
+    guard = ThreadGuard(stopping)
     watchdog = Watchdog()
     clock = SystemClock()
     limits = settings.limits()
@@ -217,6 +243,7 @@ def run(settings: Settings) -> None:
             watchdog.stopping()
             loop.stop(clock.monotonic_s())
             log.info("stopped; the relays are open")
+        guard.check()
 
 
 def _wait_for_readings(sensors: PiSensors, stopping: StopRequest, clock: Clock) -> None:

@@ -39,6 +39,10 @@ class StopRequest:
         with suppress(BlockingIOError):  # the pipe is full of earlier calls: it is readable already
             os.write(self._writable, b"\0")
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def request(self) -> None:
+        """Ask to stop, as a signal does. For any thread."""
         self._requested = True
         self.wake()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.request()

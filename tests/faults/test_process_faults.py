@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,12 @@ from contract.positions import Position, Reason
 from device import state_file
 from device.battery_monitor import BatteryMonitor
 from device.clock import SystemClock
-from device.control import MOST_STARTS_AN_HOUR, PiSensors
+from device.control import MOST_STARTS_AN_HOUR, ControlError, PiSensors, ThreadGuard
 from device.health import HealthMonitor
 from device.observe import initial_state, moved
 from device.outbox import FILE_NAME, Outbox, Stream
 from device.settings import parse
+from device.stopping import StopRequest
 from device.storage import Storage
 from device.thermometer import Thermometer
 from tests.device.running import IN_BAND_V, LOW_V, Shed, until
@@ -132,6 +134,24 @@ def test_P11_every_start_of_a_crash_loop_passes_through_no_data(rig: Rig) -> Non
     for name in ("control", "uplink"):
         unit = (INSTALL / f"solarshed-{name}.service").read_text()
         assert re.search(r"^StartLimitIntervalSec=0$", unit, re.MULTILINE)
+
+
+def test_a_thread_that_fails_ends_control_instead_of_leaving_it_without_a_sensor() -> None:
+    kept = threading.excepthook
+    try:
+        stopping = StopRequest()
+        guard = ThreadGuard(stopping)
+        guard.check()
+
+        thread = threading.Thread(target=lambda: 1 / 0, name="thermometer")
+        thread.start()
+        thread.join()
+    finally:
+        threading.excepthook = kept
+
+    assert stopping.wait(0.0)
+    with pytest.raises(ControlError, match=r"thread thermometer has failed \(ZeroDivisionError: division by zero\)"):
+        guard.check()
 
 
 class Bystanders:

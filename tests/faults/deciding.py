@@ -1,25 +1,35 @@
-"""Decisions one after the other, as control makes them."""
+"""Decisions about readings that a test brings, by the real loop; the invariants are checked when the test is over."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 from contract.positions import Position
-from device.decide import Decision, decide
+from device.decide import Decision
 from device.limits import Limits
-from device.observe import initial_state
+from device.observe import State, initial_state
 from device.readings import Readings
 from tests.device.limits import LIMITS
+from tests.faults.rig import Rig
 
 
-class Control:
+class Control(Rig):
     """Has been in `position` for a day, with all sensors heard until `now_s`."""
 
+    made: ClassVar[list["Control"]] = []
+
     def __init__(self, position: Position, now_s: float, limits: Limits = LIMITS) -> None:
-        self.limits = limits
-        self.state = replace(
+        super().__init__(limits)
+        self.clock.now_s = now_s
+        self._first = replace(
             initial_state(now_s), position=position, position_since_s=now_s - 86400.0, readings_complete=True
         )
+        self._begin(self._first)
+        Control.made.append(self)
+
+    @property
+    def state(self) -> State:
+        return self.history[-1].decision.state if self.history else self._first
 
     def decide(self, readings: Readings, now_s: float) -> Decision:
-        decision = decide(readings, None, self.state, self.limits, now_s)
-        self.state = decision.state
-        return decision
+        self.readings, self.clock.now_s, self._loop._limits = readings, now_s, self.limits
+        return self.tick()

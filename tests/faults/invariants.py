@@ -141,14 +141,17 @@ def heat_opens(history: list[Tick], limits: Limits) -> None:
     """Two hot samples running, and from then on until it has cooled: open. Nothing below hides it."""
     hot = cool = start = 0
     tripped_at_s: float | None = None
+    sampled_at_s: float | None = None
     for tick in history:
         if tick.start != start:
             start, hot, cool, tripped_at_s = tick.start, 0, 0, None
         temperature = tick.seen.readings.box_temperature_c
         if tick.decision.reason is Reason.INTERNAL_ERROR or temperature is None:
             continue
-        hot = hot + 1 if temperature.value >= limits.over_temperature_trip_c else 0
-        cool = cool + 1 if temperature.value <= limits.over_temperature_clear_c else 0
+        if temperature.at_s != sampled_at_s:
+            sampled_at_s = temperature.at_s
+            hot = hot + 1 if temperature.value >= limits.over_temperature_trip_c else 0
+            cool = cool + 1 if temperature.value <= limits.over_temperature_clear_c else 0
         if tripped_at_s is not None and cool >= 2 and tick.now_s >= tripped_at_s + limits.least_cooling_time_s:
             tripped_at_s = None
         elif tripped_at_s is None and hot >= 2:
@@ -161,6 +164,7 @@ def a_low_battery_is_taken_off(history: list[Tick], limits: Limits) -> None:
     """Low for the hold, nothing above it in the table, the least time on battery over: closed."""
     low_since_s: float | None = None
     samples = start = 0
+    sampled_at_s: float | None = None
     moved_at_s = -math.inf
     before: Tick | None = None
     for tick in history:
@@ -178,7 +182,8 @@ def a_low_battery_is_taken_off(history: list[Tick], limits: Limits) -> None:
             continue
         if low_since_s is None:
             low_since_s, samples = tick.now_s, 0
-        samples += 1
+        samples += voltage is not None and voltage.at_s != sampled_at_s
+        sampled_at_s = voltage.at_s if voltage is not None else None
         is_due = samples >= 2 and tick.now_s - low_since_s >= limits.low_hold_s
         may_move = tick.now_s >= moved_at_s + limits.least_time_on_battery_s
         if is_due and may_move and tick.decision.reason not in ABOVE_LOW:

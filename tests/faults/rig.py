@@ -89,6 +89,8 @@ class Rig:
         self.voltage_v: float | None = 51.0
         self.temperature_c: float | None = 20.0
         self.ac: AcMode | None = None
+        # Instead of fresh samples of the three above.
+        self.readings: Readings | None = None
         self.override: Override | None = None
         self.alerts: frozenset[Alert] = frozenset()
         self.trouble: Callable[[], None] = lambda: None
@@ -113,12 +115,13 @@ class Rig:
 
     def seen(self, now_s: float) -> Seen:
         self.trouble()
+        readings = self.readings or Readings(
+            battery_voltage_v=_sample(self.voltage_v, now_s),
+            box_temperature_c=_sample(self.temperature_c, now_s),
+            ac=None if self.ac is None else AcReading(self.ac, now_s, "fx1"),
+        )
         self._seen = Seen(
-            Readings(
-                battery_voltage_v=_sample(self.voltage_v, now_s),
-                box_temperature_c=_sample(self.temperature_c, now_s),
-                ac=None if self.ac is None else AcReading(self.ac, now_s, "fx1"),
-            ),
+            readings,
             override=self.override,
             alerts=self.alerts,
         )
@@ -166,7 +169,7 @@ class Rig:
 
     @property
     def pins(self) -> tuple[bool, bool]:
-        one, other = (Device.pin_factory.pin(number).state for number in PINS)
+        one, other = (self._factory.pin(number).state for number in PINS)
         return bool(one), bool(other)
 
     def use_pins(self, pin_class: type[MockPin]) -> None:
@@ -188,7 +191,7 @@ class Rig:
 
     def close(self) -> None:
         self._relays.close()
-        Device.pin_factory.reset()
+        self._factory.reset()
         Device.pin_factory = None
 
     @property
@@ -202,9 +205,7 @@ class Rig:
 
     def _begin(self, state: State, raised: frozenset[Alert] = frozenset()) -> None:
         self.start += 1
-        if Device.pin_factory is not None:
-            Device.pin_factory.reset()
-        Device.pin_factory = MockFactory(pin_class=self._pin_class)
+        self._factory = Device.pin_factory = MockFactory(pin_class=self._pin_class)
         self._relays = Relays(PINS, state.position)
         self._left_pins = self.pins
         self._writes = []

@@ -7,6 +7,7 @@ tests/device/test_settings.py as well, and R18 is `make mutate`.
 import ast
 import math
 import random
+import tomllib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -397,3 +398,16 @@ def test_the_story_of_a_bad_day_visits_every_position(rig: Rig) -> None:
         Reason.OVER_TEMPERATURE,
         Reason.BATTERY_LOW,
     ]
+
+
+def test_R18_the_whole_safety_core_is_mutated_and_every_mutant_that_may_survive_has_its_reason() -> None:
+    # `make mutate` does it; it takes too long for each run of the tests.
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    allowed = tomllib.loads((ROOT / "tests/allowed_mutants.toml").read_text(encoding="utf-8"))["mutant"]
+
+    core = {f"device/{name}.py" for name in ("decide", "observe", "override", "readings", "relays")}
+    assert set(settings["only_mutate"]) == core
+    assert all(len(entry["reason"]) > 20 for entry in allowed)
+    for path in settings["pytest_add_cli_args_test_selection"]:
+        assert (ROOT / path).exists()
+    assert "pragma: no" not in "".join((ROOT / path).read_text(encoding="utf-8") for path in core)

@@ -35,7 +35,7 @@ class AcSymptom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Samples in a row that say the same, and since when."""
+    """Samples in a row that say the same, since the time of the first one."""
 
     samples: int = 0
     since_s: float = 0.0
@@ -106,7 +106,7 @@ def initial_state(now_s: float) -> State:
 
 def observe(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
     """`state` after these readings: what has been so, and since when. Moves nothing."""
-    state = _observe_battery(readings, state, limits, now_s)
+    state = _observe_battery(readings, state, limits)
     state = _observe_temperature(readings.box_temperature_c, state, limits, now_s)
     state = _observe_ac(readings.ac, state, limits, now_s)
     return _latch(readings, state, limits, now_s)
@@ -133,7 +133,7 @@ def _latch(readings: Readings, state: State, limits: Limits, now_s: float) -> St
     )
 
 
-def _observe_battery(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
+def _observe_battery(readings: Readings, state: State, limits: Limits) -> State:
     voltage = readings.battery_voltage_v
     soc = readings.soc_percent
     low = _at_or_below(voltage, limits.battery_low_voltage_v, soc, limits.battery_low_soc_percent)
@@ -143,17 +143,17 @@ def _observe_battery(readings: Readings, state: State, limits: Limits, now_s: fl
         state,
         monitor=_heard(state.monitor, voltage, monitor_lost_at_s(state, limits)),
         last_voltage_v=state.last_voltage_v if voltage is None else voltage.value,
-        low=_extended(state.low, low, now_s),
-        recovered=_extended(state.recovered, recovered, now_s),
-        critical=_extended(state.critical, critical, now_s),
+        low=_extended(state.low, low),
+        recovered=_extended(state.recovered, recovered),
+        critical=_extended(state.critical, critical),
     )
 
 
 def _observe_temperature(temperature: Reading | None, state: State, limits: Limits, now_s: float) -> State:
     if temperature is None:
         return state
-    hot = _extended(state.hot, _if(temperature, temperature.value >= limits.over_temperature_trip_c), now_s)
-    cool = _extended(state.cool, _if(temperature, temperature.value <= limits.over_temperature_clear_c), now_s)
+    hot = _extended(state.hot, _if(temperature, temperature.value >= limits.over_temperature_trip_c))
+    cool = _extended(state.cool, _if(temperature, temperature.value <= limits.over_temperature_clear_c))
     since_s = state.over_temperature_since_s
     if since_s is None and hot.agrees:
         since_s = now_s
@@ -171,9 +171,9 @@ def _observe_temperature(temperature: Reading | None, state: State, limits: Limi
 def _observe_ac(ac: AcReading | None, state: State, limits: Limits, now_s: float) -> State:
     """What the inverters' AC input says of the relays. A page from before the last transfer says nothing."""
     if ac is None or ac.at_s <= state.position_since_s:
-        return replace(state, ac=_NO_STREAK, ac_symptom=None)
+        return replace(state, ac_symptom=None)
     symptom = _symptom(ac.mode, state.position, limits)
-    streak = _extended(state.ac if symptom is state.ac_symptom else _NO_STREAK, ac, now_s)
+    streak = _extended(state.ac if symptom is state.ac_symptom else _NO_STREAK, ac)
     is_sure = _is_past(streak.held_at_s(ac_is_sure_after_s(symptom, limits)), now_s)
     in_use = ac.mode is AcMode.AC_USE
     came_through = in_use if state.position is Position.GRID else state.ac_came_through and in_use
@@ -230,12 +230,12 @@ def _if(sample: Reading, is_so: bool) -> Reading | None:
     return sample if is_so else None
 
 
-def _extended(streak: Streak, sample: Reading | AcReading | None, now_s: float) -> Streak:
+def _extended(streak: Streak, sample: Reading | AcReading | None) -> Streak:
     """The streak with one more sample; ended where there is none. The same sample seen again is not one more."""
     if sample is None:
         return _NO_STREAK
     if streak.samples == 0:
-        return Streak(1, now_s, sample.at_s)
+        return Streak(1, sample.at_s, sample.at_s)
     if sample.at_s == streak.sample_at_s:
         return streak
     return Streak(streak.samples + 1, streak.since_s, sample.at_s)

@@ -71,6 +71,19 @@ def test_one_reading_that_is_not_low_starts_the_low_hold_again(interruption_v: f
     assert after_60_more.position is Position.GRID
 
 
+def test_the_hold_is_counted_from_the_first_sample_not_from_when_it_was_seen() -> None:
+    bench = on_battery()
+    first_s = bench.now_s + 1.0
+    bench.now_s += 6.0
+    bench.see(Readings(sample(LOW_V, first_s), sample(COOL_C, first_s)))
+
+    at_59_s = bench.run(54, LOW_V)
+    at_60_s = bench.run(1, LOW_V)
+
+    assert bench.now_s == first_s + 60.0
+    assert (at_59_s.position, at_60_s.position) == (Position.BATTERY, Position.GRID)
+
+
 def test_a_low_battery_waits_for_the_least_time_on_battery() -> None:
     bench = Bench()
 

@@ -229,6 +229,21 @@ def test_a_page_from_before_the_transfer_says_nothing_of_it() -> None:
     assert not AC_ALERTS & decision.alerts
 
 
+def test_a_page_of_the_very_moment_of_the_transfer_says_nothing_of_it_either() -> None:
+    bench = on_grid()
+    back_on_battery(bench)
+    moved_at_s = bench.now_s
+    faults = []
+
+    for seconds in range(1, 14):
+        bench.now_s += 1.0
+        ac = AcReading(AcMode.AC_USE, moved_at_s if seconds == 1 else bench.now_s, "fx1")
+        bench.see(Readings(sample(HIGH_V, bench.now_s), sample(20.0, bench.now_s), ac=ac))
+        faults.append(bench.state.fault)
+
+    assert faults == [None] * 11 + [RelayFault.STUCK_CLOSED] * 2
+
+
 def test_ac_that_was_not_in_use_when_the_relays_opened_did_not_come_through_them() -> None:
     bench = on_grid()
     bench.ac = AcMode.AC_USE

@@ -1,8 +1,10 @@
 """A MATE on a pseudo-terminal, and the battery monitor that listens to it."""
 
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo.shed.mate import fndc_page, fx_page, mx_page
@@ -62,6 +64,26 @@ def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.0005)
+
+
+@contextmanager
+def mate_that_says(link: Path, burst: bytes) -> Iterator[str]:
+    """A serial port on which `burst` comes again and again."""
+    line = SerialLine(link)
+    done = threading.Event()
+
+    def speak() -> None:
+        while not done.wait(0.03):
+            line.send(burst)
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield str(link)
+    finally:
+        done.set()
+        thread.join()
+        line.close()
 
 
 class Mate:

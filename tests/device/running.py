@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.shed.mate import fx_page, mx_page
 from demo.shed.pins import INPUT, PINS_VARIABLE, PinsView, open_pins
 from demo.shed.serial_line import SerialLine
 from demo.shed.thermometer import SENSOR_ID, Thermometer
 from device.outbox import Outbox, Stream
+from tests.device.mate_line import fx, mx
 
 PINS = (17, 27)
 LOW_V, IN_BAND_V, HIGH_V = 49.0, 51.0, 53.0
@@ -72,32 +72,7 @@ class Writer:
     def _run(self) -> None:
         chance = random.Random(1)
         while not self._closing.wait(0.1):
-            self._line.send(chance.randbytes(200) if self.noise else pages(self.voltage_v))
-
-
-def pages(voltage_v: float) -> bytes:
-    fx = fx_page(
-        port=1,
-        inverter_current_a=3.0,
-        charger_current_a=0.0,
-        buy_current_a=0.0,
-        ac_input_voltage_v=0.0,
-        ac_output_voltage_v=120.0,
-        operating_mode=2,
-        ac_mode=0,
-        battery_tenths_v=480,
-    )
-    mx = mx_page(
-        port=2,
-        charger_current_a=8.5,
-        panel_current_a=6.0,
-        panel_voltage_v=75.0,
-        daily_kwh=1.5,
-        charger_mode=2,
-        battery_voltage_v=voltage_v,
-        daily_ah=33.0,
-    )
-    return fx + mx
+            self._line.send(chance.randbytes(200) if self.noise else fx(48.0) + mx(self.voltage_v))
 
 
 class Shed:

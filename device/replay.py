@@ -32,6 +32,7 @@ from device.limits import Limits
 from device.loop import Loop, Seen
 from device.observe import initial_state
 from device.readings import AcMode, AcReading, Reading, Readings, is_plausible_battery_voltage
+from device.thermometer import is_plausible_temperature
 
 # Loggers skip a minute now and then; after five the sensor counts as silent.
 LONGEST_GAP_S = 300.0
@@ -113,7 +114,7 @@ class _RecordedSensors:
         return Seen(
             Readings(
                 battery_voltage_v=_reading(_if_plausible(row.battery_voltage_v), row.time_s),
-                box_temperature_c=_reading(row.box_temperature_c, row.time_s),
+                box_temperature_c=_reading(_if_plausible_temperature(row.box_temperature_c), row.time_s),
                 ac=None if row.ac_mode is None else AcReading(row.ac_mode, row.time_s, "trace"),
             )
         )
@@ -125,6 +126,10 @@ def _reading(value: float | None, time_s: float) -> Reading | None:
 
 def _if_plausible(voltage_v: float | None) -> float | None:
     return voltage_v if voltage_v is not None and is_plausible_battery_voltage(voltage_v) else None
+
+
+def _if_plausible_temperature(value_c: float | None) -> float | None:
+    return value_c if value_c is not None and is_plausible_temperature(value_c) else None
 
 
 class _Tally:

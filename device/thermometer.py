@@ -26,6 +26,8 @@ _LEAST_C = -55.0
 _MOST_C = 125.0
 # What it says when its supply breaks down while it measures.
 _TOO_LITTLE_POWER_C = 127.9375
+# What it says until its first measurement, and after a loss of power.
+_POWER_ON_C = 85.0
 
 _MOST_FAILURES_IN_A_ROW = 4
 _HUNG_AFTER_S = 5.0
@@ -216,6 +218,11 @@ class Thermometer:
         if cause is Cause.MISSING:
             meaning = f"{meaning}, {_others(self._directory, self._id)}"
         log.warning("thermometer %s gives no temperature (%s): %s", self._id, cause, meaning)
+
+
+def is_plausible_temperature(value_c: float) -> bool:
+    """Whether a DS18B20 that works can mean this: in its range, and not exactly its value at power-on."""
+    return _LEAST_C <= value_c <= _MOST_C and value_c != _POWER_ON_C
 
 
 def _others(directory: Path, sensor_id: str) -> str:

@@ -294,6 +294,16 @@ def test_T6_a_box_below_zero_is_a_box_that_is_not_hot() -> None:
     assert summary["alerts_raised"] == {}
 
 
+@pytest.mark.parametrize("glitch_c", [85.0, 127.94, 130.0, -127.0, -55.1])
+def test_T2_T4_T7_temperatures_that_no_working_sensor_means_move_nothing(glitch_c: float) -> None:
+    rows = [f"{m * 60},49.0,{glitch_c if m % 20 in (10, 11, 12) else 20.0}" for m in range(300)]
+
+    changes, summary = replayed("\n".join(["time_s,battery_voltage_v,box_temperature_c", *rows, ""]))
+
+    assert [change[1:] for change in changes] == [("battery", "hold"), ("grid", "battery_low")]
+    assert summary["transfers"] == 1
+
+
 def test_a_generator_that_feeds_ac_while_our_relays_would_be_open_latches_nothing() -> None:
     def row(minute: int) -> str:
         running = 200 <= minute < 500

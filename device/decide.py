@@ -203,14 +203,14 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
         yield state.over_temperature_since_s + limits.least_cooling_time_s
     if state.is_chattering:
         yield from (at_s + limits.most_transfers_within_s for at_s in state.transfers_at_s)
+    ends_at_s = [
+        state.low.held_at_s(limits.low_hold_s),
+        state.critical.held_at_s(limits.low_hold_s),
+        state.recovered.held_at_s(limits.recover_hold_s),
+    ]
     if state.ac_symptom is not None:
-        yield state.ac.since_s + ac_is_sure_after_s(state.ac_symptom, limits)
-    holds = (
-        (state.low, limits.low_hold_s),
-        (state.critical, limits.low_hold_s),
-        (state.recovered, limits.recover_hold_s),
-    )
-    yield from (streak.since_s + hold_s for streak, hold_s in holds if streak.samples)
+        ends_at_s.append(state.ac.held_at_s(ac_is_sure_after_s(state.ac_symptom, limits)))
+    yield from (at_s for at_s in ends_at_s if at_s is not None)
 
 
 def _without_silence(readings: Readings, state: State, at_s: float) -> State:

@@ -11,8 +11,6 @@ from contract.positions import Position
 from device.limits import Limits
 from device.readings import AcMode, AcReading, Reading, Readings
 
-# Consecutive samples that agree; one may be a bad one that passed its checksum.
-AGREEING_SAMPLES = 2
 # A bound for memory, above any number of transfers that is allowed in a day.
 _REMEMBERED_TRANSFERS = 100
 
@@ -35,20 +33,14 @@ class AcSymptom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Samples in a row that say the same, since the time of the first one."""
+    """Samples in a row that say the same: since the time of the first one, and whether a second one agrees with it."""
 
-    samples: int = 0
-    since_s: float = 0.0
-    sample_at_s: float = 0.0
-
-    @property
-    def agrees(self) -> bool:
-        """Whether there are enough of them to act on."""
-        return self.samples >= AGREEING_SAMPLES
+    since_s: float | None = None
+    agrees: bool = False
 
     def held_at_s(self, hold_s: float) -> float | None:
-        """When it will have lasted for `hold_s`; None while too few samples agree."""
-        return self.since_s + hold_s if self.agrees else None
+        """When it will have lasted for `hold_s`; None while only one sample says so, or none."""
+        return self.since_s + hold_s if self.agrees and self.since_s is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +226,11 @@ def _extended(streak: Streak, sample: Reading | AcReading | None) -> Streak:
     """The streak with one more sample; ended where there is none. The same sample seen again is not one more."""
     if sample is None:
         return _NO_STREAK
-    if streak.samples == 0:
-        return Streak(1, sample.at_s, sample.at_s)
-    if sample.at_s == streak.sample_at_s:
+    if streak.since_s is None:
+        return Streak(sample.at_s)
+    if sample.at_s == streak.since_s:
         return streak
-    return Streak(streak.samples + 1, streak.since_s, sample.at_s)
+    return Streak(streak.since_s, agrees=True)
 
 
 def _heard(heard: Heard, sample: Reading | None, lost_at_s: float) -> Heard:

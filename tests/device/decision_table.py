@@ -57,7 +57,7 @@ def answer(case: Case) -> Decision:
 
 def _state(case: Case) -> State:
     def lasting(is_so: bool) -> Streak:
-        return Streak(100, NOW_S - LONG_S, NOW_S - 1.0) if is_so else Streak()
+        return Streak(NOW_S - LONG_S, agrees=True) if is_so else Streak()
 
     heard, silent = Heard(NOW_S - 1.0), Heard(NOW_S - LONG_S)
     return replace(

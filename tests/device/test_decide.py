@@ -480,7 +480,9 @@ def expects_another_sample(state: State) -> bool:
     """What one sample has begun, the next one may end: that is not announced."""
     streaks = (state.hot, state.cool, state.low, state.recovered, state.critical, state.ac)
     return (
-        any(streak.samples == 1 for streak in streaks) or state.monitor.after_silence or state.thermometer.after_silence
+        any(streak.since_s is not None and not streak.agrees for streak in streaks)
+        or state.monitor.after_silence
+        or state.thermometer.after_silence
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
+from device.readings import Reading, Readings
 from tests.device.bench import COOL_C, HIGH_V, HOT_C, IN_BAND_V, LOW_V, START_S, Bench, on_battery, on_grid, outcome
 from tests.device.limits import LIMITS
 
@@ -46,6 +47,18 @@ def test_one_sample_after_a_silence_does_not_bring_the_thermometer_back_and_two_
     assert outcome(first) == (Position.BATTERY, Reason.THERMOMETER_LOST)
     assert second.reason is not Reason.THERMOMETER_LOST
     assert Alert.THERMOMETER_LOST not in second.alerts
+
+
+def test_the_first_sample_after_a_silence_is_one_however_often_it_is_seen() -> None:
+    bench = on_grid()
+    bench.run(400, None, None)
+    first = Readings(Reading(LOW_V, bench.now_s + 1.0, "mx2"), Reading(COOL_C, bench.now_s + 1.0, "28-1"))
+
+    for _ in range(5):
+        bench.now_s += 1.0
+        decision = bench.see(first)
+
+    assert {Alert.THERMOMETER_LOST, Alert.BATTERY_MONITOR_LOST} <= decision.alerts
 
 
 def test_a_silence_just_shorter_than_the_limit_is_none() -> None:

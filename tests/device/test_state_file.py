@@ -65,12 +65,12 @@ def test_what_changes_at_every_tick_is_not_in_it() -> None:
         monitor=Heard(4999.0, after_silence=True),
         last_voltage_v=51.3,
         readings_complete=True,
-        low=Streak(9, 1.0, 2.0),
-        recovered=Streak(9, 1.0, 2.0),
-        critical=Streak(9, 1.0, 2.0),
-        hot=Streak(9, 1.0, 2.0),
-        cool=Streak(9, 1.0, 2.0),
-        ac=Streak(9, 1.0, 2.0),
+        low=Streak(1.0, agrees=True),
+        recovered=Streak(1.0, agrees=True),
+        critical=Streak(1.0, agrees=True),
+        hot=Streak(1.0, agrees=True),
+        cool=Streak(1.0, agrees=True),
+        ac=Streak(1.0, agrees=True),
         ac_came_through=True,
     )
 

@@ -37,6 +37,8 @@ _START_POLL_S = 0.05
 # More starts than this within an hour of one boot, and somebody should look why.
 MOST_STARTS_AN_HOUR = 3
 _HOUR_S = 3600.0
+# What comes and goes is one alert, not one each time: these are over when they have been over for so long.
+LINGER_S = 60.0
 
 
 class ControlError(SolarshedError, OSError):
@@ -65,6 +67,7 @@ class PiSensors:
         self._site = settings.site
         self._expected = settings.monitor.devices
         self._band_v = settings.limits().band_v
+        self._so_at_s: dict[Alert, float] = {}
         self._stuck_pages = Stuck(settings.monitor.stuck_after_s)
         self._stuck_thermometer = Stuck(settings.thermometer.stuck_after_s)
 
@@ -86,7 +89,8 @@ class PiSensors:
             Alert.PI_HEALTH: health is not None and bool(trouble(health)),
             Alert.CONTROL_RESTARTING: _starts_within_an_hour(self._starts_at_s, now_s) > MOST_STARTS_AN_HOUR,
         }
-        alerts = frozenset(alert for alert, is_so in active.items() if is_so)
+        self._so_at_s |= {alert: now_s for alert, is_so in active.items() if is_so}
+        alerts = frozenset(alert for alert, at_s in self._so_at_s.items() if now_s < at_s + LINGER_S)
         counts = {
             "pages_refused": self._monitor.refused.total(),
             "thermometer_errors": self._thermometer.errors.total(),
@@ -180,14 +184,14 @@ class ThreadGuard:
 
 
 def run(settings: Settings) -> None:
-    """Decide until SIGTERM or SIGINT; then open the relays.
+    """Decide until SIGTERM, SIGINT, SIGHUP (a terminal that is gone) or SIGQUIT; then open the relays.
 
     Raises:
         ControlError, MonitorError, ThermometerError, RelayError: something that it owns cannot be used at the start.
             The relays are taken last, so nothing has moved then. ControlError also when a thread of control has failed.
         Exception: the decision itself keeps failing; the relays are open, and systemd starts control anew.
     """
-    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
+    stopping = StopRequest(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
     guard = ThreadGuard(stopping)
     watchdog = Watchdog()
     clock = SystemClock()

@@ -30,6 +30,7 @@ from device.observe import (
     RelayFault,
     State,
     ac_is_sure_after_s,
+    battery_sample,
     has_recovered,
     may_leave_at_s,
     monitor_is_lost,
@@ -181,7 +182,7 @@ def _next_change_at_s(
 ) -> float | None:
     """The earliest end of something pending at which the rules say otherwise, found by letting them say it."""
     for at_s in sorted(at_s for at_s in set(_pending(readings, override, state, limits)) if at_s > now_s):
-        state = observe(readings, _without_silence(readings, state, at_s), limits, at_s)
+        state = observe(readings, _without_silence(readings, state, limits, at_s), limits, at_s)
         if _rule(readings, override, state, limits, at_s) != outcome:
             return at_s
     return None
@@ -194,7 +195,7 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
         yield state.started_s + limits.boot_grace_s
     if readings.box_temperature_c is None:
         yield thermometer_lost_at_s(state, limits)
-    if readings.battery_voltage_v is None:
+    if battery_sample(readings, limits) is None:
         yield monitor_lost_at_s(state, limits)
     if override is not None:
         yield override.ends_at_s
@@ -202,7 +203,10 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
     if state.over_temperature_since_s is not None:
         yield state.over_temperature_since_s + limits.least_cooling_time_s
     if state.is_chattering:
-        yield from (at_s + limits.most_transfers_within_s for at_s in state.transfers_at_s)
+        # The one whose age makes room for a way to battery and back.
+        yield (
+            state.transfers_at_s[len(state.transfers_at_s) - limits.most_transfers + 1] + limits.most_transfers_within_s
+        )
     ends_at_s = [
         state.low.held_at_s(limits.low_hold_s),
         state.critical.held_at_s(limits.low_hold_s),
@@ -213,11 +217,11 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
     yield from (at_s for at_s in ends_at_s if at_s is not None)
 
 
-def _without_silence(readings: Readings, state: State, at_s: float) -> State:
+def _without_silence(readings: Readings, state: State, limits: Limits, at_s: float) -> State:
     """`state` as it is when the sensors that are heard now have been heard until `at_s`."""
     heard = Heard(at_s)
     return replace(
         state,
-        monitor=state.monitor if readings.battery_voltage_v is None else heard,
+        monitor=state.monitor if battery_sample(readings, limits) is None else heard,
         thermometer=state.thermometer if readings.box_temperature_c is None else heard,
     )

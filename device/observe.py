@@ -107,8 +107,11 @@ def observe(readings: Readings, state: State, limits: Limits, now_s: float) -> S
 def _latch(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
     """What becomes so and stays so until something else ends it."""
     recovered = has_recovered(readings.is_daylight, state, limits, now_s)
-    is_low = state.battery_is_low or _is_past(state.low.held_at_s(limits.low_hold_s), now_s)
-    is_critical = state.battery_is_critical or _is_past(state.critical.held_at_s(limits.low_hold_s), now_s)
+    is_low, is_critical = state.battery_is_low, state.battery_is_critical
+    if battery_sample(readings, limits) is not None:
+        is_low = is_low or _is_past(state.low.held_at_s(limits.low_hold_s), now_s)
+    if readings.battery_voltage_v is not None:
+        is_critical = is_critical or _is_past(state.critical.held_at_s(limits.low_hold_s), now_s)
     is_complete = readings.battery_voltage_v is not None and readings.box_temperature_c is not None
 
     transfers_at_s = tuple(at_s for at_s in state.transfers_at_s if now_s < at_s + limits.most_transfers_within_s)
@@ -130,15 +133,22 @@ def _observe_battery(readings: Readings, state: State, limits: Limits) -> State:
     soc = readings.soc_percent
     low = _at_or_below(voltage, limits.battery_low_voltage_v, soc, limits.battery_low_soc_percent)
     recovered = _at_or_above(voltage, limits.battery_recover_voltage_v, soc, limits.battery_recover_soc_percent)
+    heard = battery_sample(readings, limits)
     critical = _at_or_below(voltage, limits.battery_critical_voltage_v, None, None)
     return replace(
         state,
-        monitor=_heard(state.monitor, voltage, monitor_lost_at_s(state, limits)),
+        monitor=_heard(state.monitor, heard, monitor_lost_at_s(state, limits)),
         last_voltage_v=state.last_voltage_v if voltage is None else voltage.value,
-        low=_extended(state.low, low),
+        # Silence neither ends nor completes these: a line that is bad most of the time must not put off the grid.
+        low=state.low if heard is None else _extended(state.low, low),
         recovered=_extended(state.recovered, recovered),
-        critical=_extended(state.critical, critical),
+        critical=state.critical if voltage is None else _extended(state.critical, critical),
     )
+
+
+def battery_sample(readings: Readings, limits: Limits) -> Reading | None:
+    """What says that the battery is seen: its voltage, or where that cannot tell low, its state of charge."""
+    return readings.soc_percent if limits.battery_low_voltage_v is None else readings.battery_voltage_v
 
 
 def _observe_temperature(temperature: Reading | None, state: State, limits: Limits, now_s: float) -> State:

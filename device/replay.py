@@ -213,8 +213,9 @@ def read_trace(file: TextIO) -> Trace:
 
 def _own_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
     for line in lines:
-        if line.get("ac_mode", "") not in _AC_MODES:
-            raise TraceError(f"line {lines.line_num}: ac_mode is {line['ac_mode']!r}; write no_ac, ac_drop or ac_use")
+        ac_mode = line.get("ac_mode") or ""
+        if ac_mode not in _AC_MODES:
+            raise TraceError(f"line {lines.line_num}: ac_mode is {ac_mode!r}; write no_ac, ac_drop or ac_use")
         time_s = _number(lines.line_num, "time_s", line["time_s"])
         if time_s is None:
             raise TraceError(f"line {lines.line_num}: time_s is empty")
@@ -224,7 +225,7 @@ def _own_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
                 time_s,
                 _number(lines.line_num, "battery_voltage_v", line["battery_voltage_v"]),
                 _number(lines.line_num, "box_temperature_c", line.get("box_temperature_c")),
-                AcMode(line["ac_mode"]) if line.get("ac_mode") else None,
+                AcMode(ac_mode) if ac_mode else None,
             ),
         )
 
@@ -234,7 +235,7 @@ def _studer_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
 
     The battery voltage is the shunt monitor's, or where that instrument is absent (it logs zeros then) the charge
     controller's or the inverter's. A minute that was logged twice counts once. The times are local: where they go back
-    by up to an hour, clocks were set back.
+    by about an hour, clocks were set back.
     """
     start: datetime | None = None
     last_s = -math.inf
@@ -248,11 +249,11 @@ def _studer_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
             ) from None
         start = start or time
         time_s = (time - start).total_seconds() + set_back_s
-        if last_s - _CLOCK_CHANGE_S <= time_s < last_s:
+        if _CLOCK_CHANGE_S / 2 < last_s - time_s <= _CLOCK_CHANGE_S:
             set_back_s += _CLOCK_CHANGE_S
             time_s += _CLOCK_CHANGE_S
-        if time_s == last_s:
-            continue
+        if 0.0 <= last_s - time_s <= _CLOCK_CHANGE_S:
+            continue  # logged twice
         last_s = time_s
         volts = [_number(lines.line_num, name, line.get(name)) for name in _STUDER_VOLTAGES]
         yield lines.line_num, Row(time_s, next(filter(None, map(_if_plausible, volts)), None), None)

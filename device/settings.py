@@ -17,6 +17,7 @@ from contract.positions import Position
 from contract.topics import check_thing_name
 from device.chemistry import CHEMISTRIES, ChemistryError, rest_voltage_v
 from device.limits import Limits
+from device.thermometer import ThermometerError, check_sensor_id
 
 DEFAULT_PATH = Path("/etc/solarshed/config.toml")
 
@@ -78,7 +79,7 @@ class Battery:
     low_hold_s: float = _number(60.0, 0.0, 3600.0)
     recover_hold_s: float = _number(300.0, 0.0, 7200.0)
     least_time_on_grid_s: float = _number(1800.0, 0.0, 86400.0)
-    least_time_on_battery_s: float = _number(300.0, 0.0, 86400.0)
+    least_time_on_battery_s: float = _number(300.0, 0.0, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -305,8 +306,8 @@ def parse(text: str) -> Settings:
         thing = check_thing_name(_typed("thing", document.get("thing", "shed"), str))
     except ValueError as e:
         raise SettingsError(str(e)) from None
-    state_directory = Path(_typed("state_directory", document.get("state_directory", "/var/lib/solarshed"), str))
-    runtime_directory = Path(_typed("runtime_directory", document.get("runtime_directory", "/run/solarshed"), str))
+    state_directory = _directory("state_directory", document.get("state_directory", "/var/lib/solarshed"))
+    runtime_directory = _directory("runtime_directory", document.get("runtime_directory", "/run/solarshed"))
     settings = Settings(thing=thing, state_directory=state_directory, runtime_directory=runtime_directory, **sections)
     _check_together(settings)
     return settings
@@ -423,6 +424,8 @@ def _value(name: str, f: Field[Any], value: object) -> object:
     text = _typed(name, value, str)
     if not text and f.default:
         raise SettingsError(f'{name} = "" is empty; write one, such as {f.default!r}')
+    if name == "thermometer.sensor_id":
+        _check_sensor_id(text)
     if name == "monitor.serial_port" and _NUMBERED_SERIAL_PORT.fullmatch(text):
         raise SettingsError(
             f"{name} = {text!r} may be another adapter after the next start; write the name that "
@@ -465,6 +468,20 @@ def _pins(name: str, value: object) -> tuple[int, int]:
     return (pins[0], pins[1])
 
 
+def _check_sensor_id(text: str) -> None:
+    try:
+        check_sensor_id(text)
+    except ThermometerError as e:
+        raise SettingsError(str(e)) from None
+
+
+def _directory(name: str, value: object) -> Path:
+    path = Path(_typed(name, value, str))
+    if not path.is_absolute():
+        raise SettingsError(f"{name} = {str(value)!r} must be a path from the root, such as /var/lib/solarshed")
+    return path
+
+
 def _devices(name: str, value: object) -> tuple[str, ...]:
     devices = value if isinstance(value, list) else [None]
     for device in devices:
@@ -480,6 +497,8 @@ def _devices(name: str, value: object) -> tuple[str, ...]:
 def _typed(name: str, value: object, cls: type[T]) -> T:
     if not isinstance(value, cls):
         raise SettingsError(f"{name} = {value!r} must be a text in quotes")
+    if isinstance(value, str) and not value.isprintable():
+        raise SettingsError(f"{name} = {value!r} holds a character that cannot be seen; write it again")
     return value
 
 

@@ -237,12 +237,21 @@ def _others(directory: Path, sensor_id: str) -> str:
     return f"which has {', '.join(ids)}; if that is the one in the box, write it as thermometer.sensor_id"
 
 
-def _serial_number(sensor_id: str) -> str:
+def check_sensor_id(sensor_id: str) -> None:
+    """See that this can be a DS18B20's id, as the kernel spells it.
+
+    Raises:
+        ThermometerError: it cannot.
+    """
     if not _SENSOR_ID.fullmatch(sensor_id):
         raise ThermometerError(
             f"thermometer.sensor_id = {sensor_id!r} is not a DS18B20's; write 28- and twelve hexadecimal digits, "
-            "as `ls /sys/bus/w1/devices` shows it"
+            "as `ls /sys/bus/w1/devices` shows it, in small letters"
         )
+
+
+def _serial_number(sensor_id: str) -> str:
+    check_sensor_id(sensor_id)
     return sensor_id.removeprefix("28-")
 
 

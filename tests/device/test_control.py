@@ -96,7 +96,7 @@ def test_T9_without_a_thermometer_the_battery_is_still_looked_after(shed: Shed) 
     assert reasons[0] == "no_data"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_P9_a_signal_to_stop_opens_the_relays_and_ends_in_order(number: signal.Signals, shed: Shed) -> None:
     shed.mate.voltage_v = LOW_V
     process = shed.start()

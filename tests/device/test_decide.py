@@ -58,7 +58,7 @@ def test_59_s_of_low_battery_change_nothing_and_60_s_do() -> None:
     assert outcome(at_60_s) == (Position.GRID, Reason.BATTERY_LOW)
 
 
-@pytest.mark.parametrize("interruption_v", [None, 50.0, HIGH_V])
+@pytest.mark.parametrize("interruption_v", [50.0, HIGH_V])
 def test_one_reading_that_is_not_low_starts_the_low_hold_again(interruption_v: float | None) -> None:
     bench = on_battery()
 
@@ -69,6 +69,35 @@ def test_one_reading_that_is_not_low_starts_the_low_hold_again(interruption_v: f
 
     assert after_59_more.position is Position.BATTERY
     assert after_60_more.position is Position.GRID
+
+
+def test_a_line_that_is_silent_most_of_the_time_does_not_put_off_a_low_battery() -> None:
+    bench = on_battery()
+
+    decisions = [bench.run(1, LOW_V if second % 12 == 0 else None) for second in range(90)]
+
+    assert decisions[61].position is Position.GRID
+    assert outcome(decisions[-1]) == (Position.GRID, Reason.BATTERY_LOW)
+
+
+def test_two_low_samples_and_silence_are_no_low_battery_until_a_third_one_says_so() -> None:
+    bench = on_battery()
+    bench.run(2, LOW_V)
+
+    silent = bench.run(100, None)
+    again = bench.run(1, LOW_V)
+
+    assert outcome(silent) == (Position.BATTERY, Reason.HOLD)
+    assert outcome(again) == (Position.GRID, Reason.BATTERY_LOW)
+
+
+def test_one_low_sample_and_silence_are_no_low_battery() -> None:
+    bench = on_battery()
+    bench.run(1, LOW_V)
+
+    decision = bench.run(100, None)
+
+    assert outcome(decision) == (Position.BATTERY, Reason.HOLD)
 
 
 def test_the_hold_is_counted_from_the_first_sample_not_from_when_it_was_seen() -> None:

@@ -200,8 +200,10 @@ def test_from_grid_a_lost_monitor_goes_where_the_setting_says_after_the_dwell(
 
 
 def test_without_a_voltage_for_low_the_grace_is_the_plain_one() -> None:
-    bench = on_battery(replace(LIMITS, battery_low_voltage_v=None, battery_low_soc_percent=35.0))
-    bench.run(1, 60.0)
+    bench = Bench(replace(LIMITS, battery_low_voltage_v=None, battery_low_soc_percent=35.0))
+    bench.soc_percent = 90.0
+    bench.run(301, 60.0)
+    bench.soc_percent = None
 
     before = bench.run(119, None)
     after = bench.run(1, None)
@@ -267,16 +269,41 @@ def test_thresholds_in_volts_are_not_changed_by_a_state_of_charge() -> None:
 
 def test_where_the_voltage_says_nothing_only_the_state_of_charge_moves_the_relays() -> None:
     limits = replace(BY_CHARGE, battery_low_voltage_v=None, battery_recover_voltage_v=None)
-    bench = on_battery(limits)
+    bench = Bench(limits)
+    bench.soc_percent = 50.0
     without = bench.run(600, LOW_V)
     bench.soc_percent = 20.0
     low = bench.run(61, LOW_V)
-    bench.soc_percent = None
+    bench.soc_percent = 50.0
     held = bench.run(3600, HIGH_V)
 
     assert without.position is Position.BATTERY
     assert outcome(low) == (Position.GRID, Reason.BATTERY_LOW)
     assert held.position is Position.GRID
+
+
+def test_where_only_the_state_of_charge_tells_its_silence_is_a_lost_monitor_whatever_the_voltage_says() -> None:
+    limits = replace(BY_CHARGE, battery_low_voltage_v=None, battery_recover_voltage_v=None)
+    bench = Bench(limits)
+    bench.soc_percent = 50.0
+    bench.run(310, HIGH_V)
+    bench.soc_percent = None
+
+    at_119_s = bench.run(119, 40.0)
+    at_120_s = bench.run(1, 40.0)
+
+    assert at_119_s.position is Position.BATTERY
+    assert at_119_s.next_change_at_s == bench.now_s
+    assert outcome(at_120_s) == (Position.GRID, Reason.BATTERY_MONITOR_LOST)
+
+
+def test_a_critical_battery_is_told_though_its_line_is_silent_most_of_the_time() -> None:
+    bench = on_battery()
+
+    for second in range(90):
+        decision = bench.run(1, 46.0 if second % 12 == 0 else None)
+
+    assert Alert.BATTERY_CRITICAL in decision.alerts
 
 
 # Critical

@@ -88,14 +88,14 @@ def test_over_temperature_takes_the_load_off_the_grid() -> None:
 
 
 @pytest.mark.parametrize("glitch", ["0.00", "", "5.0", "99.9"])
-def test_S11_a_glitch_moves_nothing_and_breaks_the_low_hold(glitch: str) -> None:
+def test_S11_a_glitch_moves_nothing_and_does_not_break_the_low_hold(glitch: str) -> None:
     quiet, _ = replayed(trace((0, 600, 51.0), (600, 660, glitch), (660, 1200, 51.0)))
     during_a_hold, _ = replayed(
         f"time_s,battery_voltage_v\n0,51.0\n310,49.5\n340,{glitch}\n350,49.5\n405,49.5\n420,49.5\n"
     )
 
     assert quiet == [(0.0, "battery", "hold")]
-    assert during_a_hold == [(0.0, "battery", "hold"), (410.0, "grid", "battery_low")]
+    assert during_a_hold == [(0.0, "battery", "hold"), (370.0, "grid", "battery_low")]
 
 
 def test_a_reading_is_unknown_300_s_after_its_row() -> None:
@@ -105,7 +105,7 @@ def test_a_reading_is_unknown_300_s_after_its_row() -> None:
     beyond, _ = replayed("time_s,battery_voltage_v\n0,49.0\n301,49.0\n600,49.0\n", patient)
 
     assert within == [(0.0, "battery", "hold"), (300.0, "grid", "battery_low")]
-    assert beyond == [(0.0, "battery", "hold")]
+    assert beyond == [(0.0, "battery", "hold"), (301.0, "grid", "battery_low")]
 
 
 def test_a_silent_logger_does_not_recover_the_battery() -> None:
@@ -344,6 +344,22 @@ def test_C7_local_times_that_go_back_an_hour_in_autumn_and_minutes_logged_twice_
 
     assert changes == [(0.0, "battery", "hold")]
     assert summary["hours_on_battery"] == 2.0
+
+
+def test_minutes_that_are_logged_twice_in_a_row_of_minutes_shift_nothing() -> None:
+    minutes = [0, 1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 7]
+    rows = [f"2016-05-30 12:{m:02}:00,51.0,0,51.0,51.0,3.0,0" for m in minutes]
+
+    changes, summary = replayed("\n".join([STUDER, *rows, ""]))
+
+    assert changes == [(0.0, "battery", "hold")]
+    assert summary["hours_on_battery"] == 0.12
+
+
+def test_a_row_that_ends_before_its_last_cell_has_no_reading_there() -> None:
+    changes, _ = replayed("time_s,battery_voltage_v,ac_mode\n0,51.0,no_ac\n60,51.0\n120,51.0,no_ac\n")
+
+    assert changes == [(0.0, "battery", "hold")]
 
 
 def test_local_times_that_go_back_by_more_are_refused() -> None:

@@ -23,7 +23,7 @@ from contract.positions import Position, Reason
 from device import state_file
 from device.battery_monitor import BatteryMonitor
 from device.clock import SystemClock
-from device.control import MOST_STARTS_AN_HOUR, ControlError, PiSensors, ThreadGuard
+from device.control import LINGER_S, MOST_STARTS_AN_HOUR, ControlError, PiSensors, ThreadGuard
 from device.health import HealthMonitor
 from device.observe import initial_state, moved
 from device.outbox import FILE_NAME, Outbox, Stream
@@ -228,6 +228,19 @@ def test_P13_under_voltage_and_throttling_are_told(bystanders: Bystanders, silen
     assert seen.health is not None
     assert seen.health.under_voltage_now
     assert seen.health.throttled_now
+
+
+def test_what_comes_and_goes_is_one_alert(bystanders: Bystanders, silent_monitor: BatteryMonitor) -> None:
+    starts = (10_000.0,) * (MOST_STARTS_AN_HOUR + 1)
+    sensors = bystanders.sensors(silent_monitor, starts)
+
+    during = sensors.seen(10_000.0 + 3599.0)
+    lingering = sensors.seen(10_000.0 + 3599.0 + LINGER_S - 1.0)
+    over = sensors.seen(10_000.0 + 3599.0 + LINGER_S)
+
+    assert Alert.CONTROL_RESTARTING in during.alerts
+    assert Alert.CONTROL_RESTARTING in lingering.alerts
+    assert Alert.CONTROL_RESTARTING not in over.alerts
 
 
 def test_P15_two_hundred_kills_leave_a_state_and_an_outbox_that_can_be_read(tmp_path: Path) -> None:

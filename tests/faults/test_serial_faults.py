@@ -735,8 +735,8 @@ def test_S17_zeros_and_one_wild_page_of_a_monitor_that_starts_move_nothing(virtu
     shed.control.limits = replace(LIMITS, low_hold_s=0.0)
     before = shed.after(mx(51.0))
 
-    during = [shed.after(burst) for burst in (mx(0.0), mx(0.0), mx(45.0), mx(51.0), mx(45.0), mx(0.0), mx(45.0))]
-    second_in_a_row = shed.after(mx(45.0))
+    during = [shed.after(burst) for burst in (mx(0.0), mx(0.0), mx(45.0), mx(51.0), mx(45.0), mx(0.0))]
+    second_in_a_row = shed.after(mx(45.0))  # what is no voltage is no sample between the two
 
     assert {decision.position for decision in [before, *during]} == {Position.BATTERY}
     assert not any(Alert.BATTERY_LOW in decision.alerts for decision in during)

@@ -49,6 +49,17 @@ def test_one_sample_after_a_silence_does_not_bring_the_thermometer_back_and_two_
     assert Alert.THERMOMETER_LOST not in second.alerts
 
 
+def test_a_silence_of_exactly_the_limit_is_one() -> None:
+    bench = on_grid()
+    bench.run(299, LOW_V, None)
+
+    first = bench.run(1, LOW_V, COOL_C)
+    second = bench.run(1, LOW_V, COOL_C)
+
+    assert first.reason is Reason.THERMOMETER_LOST
+    assert second.reason is not Reason.THERMOMETER_LOST
+
+
 def test_the_first_sample_after_a_silence_is_one_however_often_it_is_seen() -> None:
     bench = on_grid()
     bench.run(400, None, None)

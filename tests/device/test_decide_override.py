@@ -18,6 +18,7 @@ from tests.device.bench import (
     outcome,
     state_of,
 )
+from tests.faults.rig import QUICK
 
 TIME_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -74,6 +75,19 @@ def test_an_override_ends_by_itself_and_the_rules_go_on() -> None:
     assert at_99_s.next_change_at_s == bench.now_s
     assert outcome(at_100_s) == (Position.GRID, Reason.HOLD)
     assert not at_100_s.override_is_suppressed
+
+
+def test_the_tick_of_a_transfer_announces_no_change_for_itself() -> None:
+    bench = Bench(QUICK)
+    bench.state = state_of(Position.GRID, bench.now_s, position_since_s=bench.now_s - 20.0)
+    bench.override = wish(bench, Position.BATTERY)
+
+    decisions = [bench.run(1, HIGH_V) for _ in range(6)]
+
+    moved = next(decision for decision in decisions if decision.position is Position.BATTERY)
+    assert outcome(moved) == (Position.BATTERY, Reason.BATTERY_RECOVERED)
+    assert moved.next_change_at_s is not None
+    assert moved.next_change_at_s > moved.state.position_since_s
 
 
 def test_heat_stands_above_the_owner() -> None:

@@ -29,7 +29,6 @@ from device.observe import (
     Heard,
     RelayFault,
     State,
-    ac_is_sure_after_s,
     battery_sample,
     has_recovered,
     may_leave_at_s,
@@ -211,9 +210,8 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
         state.low.held_at_s(limits.low_hold_s),
         state.critical.held_at_s(limits.low_hold_s),
         state.recovered.held_at_s(limits.recover_hold_s),
+        state.ac.held_at_s(limits.ac_settle_s),  # of what AC feedback can say, only a welded relay changes a decision
     ]
-    if state.ac_symptom is not None:
-        ends_at_s.append(state.ac.held_at_s(ac_is_sure_after_s(state.ac_symptom, limits)))
     yield from (at_s for at_s in ends_at_s if at_s is not None)
 
 

@@ -176,7 +176,7 @@ def _observe_ac(ac: AcReading | None, state: State, limits: Limits, now_s: float
         return replace(state, ac_symptom=None)
     symptom = _symptom(ac.mode, state.position, limits)
     streak = _extended(state.ac if symptom is state.ac_symptom else _NO_STREAK, ac)
-    is_sure = _is_past(streak.held_at_s(ac_is_sure_after_s(symptom, limits)), now_s)
+    is_sure = _is_past(streak.held_at_s(_ac_is_sure_after_s(symptom, limits)), now_s)
     in_use = ac.mode is AcMode.AC_USE
     came_through = in_use if state.position is Position.GRID else state.ac_came_through and in_use
     is_welded = is_sure and symptom is AcSymptom.STUCK_CLOSED and came_through
@@ -199,7 +199,7 @@ def _symptom(mode: AcMode, position: Position, limits: Limits) -> AcSymptom:
     return AcSymptom.REJECTED if mode is AcMode.AC_DROP else AcSymptom.FINE
 
 
-def ac_is_sure_after_s(symptom: AcSymptom, limits: Limits) -> float:
+def _ac_is_sure_after_s(symptom: AcSymptom, limits: Limits) -> float:
     if symptom is AcSymptom.ABSENT:
         return limits.grid_absent_after_s
     return limits.grid_rejected_after_s if symptom is AcSymptom.REJECTED else limits.ac_settle_s

@@ -63,6 +63,7 @@ class Loop:
         self._limits = limits
         self._state = state
         self._alerts: frozenset[Alert] = frozenset()
+        self._other_alerts: frozenset[Alert] = frozenset()
         self._failures = 0
         self._complaint = ""
 
@@ -82,10 +83,10 @@ class Loop:
     def stop(self, now_s: float) -> None:
         """Open the relays and record that nobody decides any more."""
         decision = self._carry_out(stopped(self._state, self._alerts, now_s), now_s)
-        self._record(decision, Seen(Readings()))
+        self._record(decision, self._nothing_seen())
 
     def _decide(self, now_s: float) -> tuple[Seen, Decision, Exception | None]:
-        seen = Seen(Readings())
+        seen = self._nothing_seen()
         try:
             seen = self._sensors.seen(now_s)
             decision = decide(seen.readings, seen.override, self._state, self._limits, now_s)
@@ -94,8 +95,12 @@ class Loop:
             log.exception("decision failed, %d in a row; relays open", self._failures)
             return seen, failed(self._state, self._alerts, now_s), e
         self._failures = 0
-        self._alerts = decision.alerts
+        self._alerts, self._other_alerts = decision.alerts, seen.alerts
         return seen, decision, None
+
+    def _nothing_seen(self) -> Seen:
+        """What is known when nobody has looked: no alert is over because of that."""
+        return Seen(Readings(), alerts=self._other_alerts)
 
     def _carry_out(self, decision: Decision, now_s: float) -> Decision:
         # Kept before the write: relays that fail must not make the next decision forget how hot the box was.

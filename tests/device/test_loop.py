@@ -25,12 +25,15 @@ class Bench:
         self.broken_recorder = False
         self.written: list[Position] = []
         self.recorded: list[Decision] = []
+        self.recorded_alerts: list[frozenset[Alert]] = []
+        self.alerts: frozenset[Alert] = frozenset()
         self.loop = Loop(self, self, self, QUICK, initial_state(0.0))
 
     def seen(self, now_s: float) -> Seen:
         if self.broken_sensors:
             raise KeyError("an adapter's own mistake")
-        return Seen(Readings(Reading(self.voltage_v, now_s, "mx2"), Reading(self.temperature_c, now_s, "28-1")))
+        readings = Readings(Reading(self.voltage_v, now_s, "mx2"), Reading(self.temperature_c, now_s, "28-1"))
+        return Seen(readings, alerts=self.alerts)
 
     def write(self, position: Position) -> None:
         self.written.append(position)
@@ -41,6 +44,7 @@ class Bench:
         if self.broken_recorder:
             raise ValueError("cannot be encoded")
         self.recorded.append(decision)
+        self.recorded_alerts.append(seen.alerts)
 
     def reasons(self) -> list[Reason]:
         return [decision.reason for decision in self.recorded]
@@ -53,7 +57,7 @@ def bench() -> Bench:
     bench.loop.tick(0.0)
     bench.loop.tick(1.0)
     assert bench.written == [Position.BATTERY, Position.GRID]
-    bench.written, bench.recorded = [], []
+    bench.written, bench.recorded, bench.recorded_alerts = [], [], []
     return bench
 
 
@@ -129,6 +133,17 @@ def test_a_failed_decision_opens_keeps_the_alerts_and_the_third_one_ends_the_loo
     assert failed[0].alerts == {Alert.INTERNAL_ERROR, Alert.BATTERY_LOW}
     assert failed[0].state.position_since_s == 2.0
     assert failed[0].override_is_suppressed is False
+
+
+def test_alerts_that_are_no_decisions_outlast_a_failed_decision_and_the_stop(bench: Bench) -> None:
+    bench.alerts = frozenset({Alert.STORAGE_FAILING})
+    bench.loop.tick(2.0)
+
+    bench.broken_sensors = True
+    bench.loop.tick(3.0)
+    bench.loop.stop(4.0)
+
+    assert bench.recorded_alerts == [frozenset({Alert.STORAGE_FAILING})] * 3
 
 
 def test_a_decision_between_failed_ones_begins_the_count_anew(bench: Bench) -> None:

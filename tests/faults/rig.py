@@ -134,6 +134,7 @@ class Rig:
         self._relays.write(position)
 
     def record(self, decision: Decision, seen: Seen) -> None:
+        self._seen = seen
         self._entry = self._journal.record(decision, seen)
         self.kept = state_file.text_of(decision.state, decision.reason, self._boot_id, (), self._journal.raised)
         self._newest_kept = self.kept

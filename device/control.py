@@ -42,7 +42,7 @@ LINGER_S = 60.0
 
 
 class ControlError(SolarshedError, OSError):
-    """Control cannot start; the text says why."""
+    """Control cannot start, or cannot go on; the text says why."""
 
 
 class PiSensors:
@@ -263,7 +263,9 @@ def _decide_until(stopping: StopRequest, loop: Loop, tick_s: float, clock: Clock
     due_s = clock.monotonic_s()
     while not stopping.is_set():
         decision = loop.tick(clock.monotonic_s())
-        watchdog.ready(f"{decision.position}: {decision.reason}")
+        text = f"{decision.position}: {decision.reason}"
+        watchdog.ready(text)
+        watchdog.status(text)
         watchdog.alive()
         # After a stall the next tick is due at once, and only once: missed ones are not caught up. A hot sample that
         # ended the wait early brings one tick more, and the beat goes on as it was.

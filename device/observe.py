@@ -253,6 +253,7 @@ def _heard(heard: Heard, sample: Reading | None, lost_at_s: float) -> Heard:
 
 
 def moved(state: State, position: Position, now_s: float) -> State:
+    """`state` with the relays in `position` since `now_s`, if they were not there before; the move is remembered."""
     if position is state.position:
         return state
     newest = state.transfers_at_s[-_REMEMBERED_TRANSFERS:]
@@ -271,19 +272,23 @@ def has_recovered(is_daylight: bool | None, state: State, limits: Limits, now_s:
 
 
 def may_leave_at_s(state: State, limits: Limits) -> float:
+    """When the least time in the present position is over: the dwell of rules 5 to 7."""
     on_grid = state.position is Position.GRID
     return state.position_since_s + (limits.least_time_on_grid_s if on_grid else limits.least_time_on_battery_s)
 
 
 def thermometer_is_lost(state: State, limits: Limits, now_s: float) -> bool:
+    """Rule 2's condition: silent for its limit, or heard for the first time since."""
     return state.thermometer.after_silence or now_s >= thermometer_lost_at_s(state, limits)
 
 
 def thermometer_lost_at_s(state: State, limits: Limits) -> float:
+    """When a thermometer that stays silent counts as lost."""
     return state.thermometer.at_s + limits.thermometer_lost_after_s
 
 
 def monitor_is_lost(state: State, limits: Limits, now_s: float) -> bool:
+    """Rule 5's condition: silent for its grace, or heard for the first time since."""
     return state.monitor.after_silence or now_s >= monitor_lost_at_s(state, limits)
 
 

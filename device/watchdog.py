@@ -22,12 +22,14 @@ class Watchdog:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._monotonic_s = monotonic_s
         self._ready = False
+        self._said = ""
         self._pinged_at_s = -_LEAST_TIME_BETWEEN_PINGS_S
 
     def ready(self, text: str) -> None:
         """Say once that the start is over, however often it is called; `text` is what `systemctl status` shows."""
         if not self._ready:
             self._ready = self._send(f"READY=1\nSTATUS={_one_line(text)}")
+            self._said = text
 
     def alive(self) -> None:
         """Restart systemd's timer; at most once a second."""
@@ -36,8 +38,9 @@ class Watchdog:
             self._pinged_at_s = now_s
 
     def status(self, text: str) -> None:
-        """Change the line that `systemctl status` shows."""
-        self._send(f"STATUS={_one_line(text)}")
+        """Change the line that `systemctl status` shows; the same text again is not sent."""
+        if text != self._said and self._send(f"STATUS={_one_line(text)}"):
+            self._said = text
 
     def stopping(self) -> None:
         """Say that the end has begun, so that the stop is not taken for a failure."""

@@ -97,6 +97,17 @@ def test_stopping_and_a_new_status_are_said_each_time(systemd: Systemd) -> None:
     assert systemd.heard() == ["STATUS=GRID: battery_low", "STATUS=BATTERY: battery_recovered", "STOPPING=1"]
 
 
+def test_a_status_that_has_not_changed_is_not_said_again(systemd: Systemd) -> None:
+    watchdog = Watchdog()
+
+    watchdog.ready("battery: no_data")
+    watchdog.status("battery: no_data")
+    watchdog.status("battery: hold")
+    watchdog.status("battery: hold")
+
+    assert systemd.heard() == ["READY=1\nSTATUS=battery: no_data", "STATUS=battery: hold"]
+
+
 def test_a_status_cannot_carry_a_second_message(systemd: Systemd) -> None:
     watchdog = Watchdog()
 

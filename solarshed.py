@@ -127,9 +127,10 @@ def _clear_fault(args: argparse.Namespace) -> int:
 
 
 def _uplink(args: argparse.Namespace) -> int:
-    from device import settings, uplink
+    from device import settings
+    from device.uplink import service
 
-    uplink.run(settings.load(args.config))
+    service.run(settings.load(args.config))
     return 0
 
 

@@ -24,11 +24,11 @@ from device import control
 from device.clock import SystemClock
 from device.daylight import is_daylight
 from device.decide import Decision, failed
-from device.mqtt import Link
 from device.observe import initial_state
 from device.override import received, timed
 from device.settings import Uplink
 from device.stopping import StopRequest
+from device.uplink.link import Link
 from device.watchdog import Watchdog
 from tests.faults.rig import Rig
 

@@ -28,13 +28,13 @@ from device import state_file, storage
 from device.decide import Decision
 from device.journal import Entry
 from device.loop import Loop, Seen
-from device.mqtt import Completion
 from device.observe import RelayFault, State, initial_state
 from device.outbox import DAMAGED_NAME, FILE_NAME, Outbox, OutboxError, Stream
 from device.readings import Reading, Readings
 from device.settings import parse
 from device.storage import Storage
-from device.uplink import Delivery
+from device.uplink.delivery import Delivery
+from device.uplink.link import Completion
 from tests.faults.invariants import check_invariants
 from tests.faults.rig import Rig
 

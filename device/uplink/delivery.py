@@ -1,4 +1,4 @@
-"""`solarshed uplink`: takes what control put in the outbox to AWS IoT Core. Moves no relay and delays no decision.
+"""From the outbox to the broker: in order, at most once on its way, and deleted when the broker has acknowledged it.
 
 There are two outboxes: the state directory's, and the runtime directory's for what must get out while the card fails.
 Either may not be there, may be put in the place of another one, or may fail, without keeping the other one waiting.
@@ -6,9 +6,7 @@ Either may not be there, may be put in the place of another one, or may fail, wi
 
 import logging
 import queue
-import signal
 import sqlite3
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,12 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from contract import messages, topics
-from device import identity
-from device.mqtt import Completion, Link
 from device.outbox import FILE_NAME, Outbox, Row, Stream
-from device.settings import Settings, SettingsError
-from device.stopping import StopRequest
-from device.watchdog import Watchdog
+from device.uplink.link import Completion
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +26,6 @@ REFUSED_PAUSE_S = 30.0
 # How long to leave an outbox alone that cannot be used, and one from which nothing can be deleted.
 REOPEN_AFTER_S = 30.0
 DELETE_AGAIN_AFTER_S = 2.0
-_POLL_S = 0.5
 
 
 class Publisher(Protocol):
@@ -269,42 +262,3 @@ def _that_fit(rows: list[Row]) -> list[Row]:
         return size <= messages.MAX_PAYLOAD_BYTES
 
     return list(takewhile(fits, rows)) or rows[:1]
-
-
-def run(settings: Settings) -> None:
-    """Deliver until SIGTERM or SIGINT. What is not acknowledged by then stays in the outbox.
-
-    Raises:
-        SettingsError, IdentityError: it cannot start.
-    """
-    if not settings.uplink.endpoint:
-        raise SettingsError("uplink.endpoint is empty; write your account's AWS IoT data endpoint there")
-    identity.check(settings.uplink)
-    stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
-    watchdog = Watchdog()
-
-    link = Link(settings.thing, settings.uplink)
-    delivery = Delivery(settings.thing, (settings.state_directory, settings.runtime_directory), link)
-    link.start()
-    try:
-        while not stopping.is_set():
-            delivery.send(time.monotonic())
-            _settle_what_ends(delivery, link)
-            watchdog.ready(f"delivering as {settings.thing}")
-            watchdog.alive()
-    finally:
-        watchdog.stopping()
-        link.stop()
-        log.info("stopped; %d messages wait in the outbox", delivery.waiting())
-        delivery.close()
-
-
-def _settle_what_ends(delivery: Delivery, link: Publisher) -> None:
-    """Wait a moment for acknowledgements, then take all that have come."""
-    try:
-        completion = link.completions.get(timeout=_POLL_S)
-        while True:
-            delivery.settle(completion, time.monotonic())
-            completion = link.completions.get_nowait()
-    except queue.Empty:
-        pass

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE
-from device.mqtt import Completion
 from device.outbox import FILE_NAME, Outbox, Stream
-from device.uplink import DELETE_AGAIN_AFTER_S, MAX_IN_FLIGHT, REFUSED_PAUSE_S, REOPEN_AFTER_S, Delivery
+from device.uplink.delivery import DELETE_AGAIN_AFTER_S, MAX_IN_FLIGHT, REFUSED_PAUSE_S, REOPEN_AFTER_S, Delivery
+from device.uplink.link import Completion
 
 
 @dataclass(frozen=True)

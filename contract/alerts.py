@@ -32,6 +32,10 @@ class Alert(StrEnum):
     PI_HEALTH = "pi_health"
     CONTROL_RESTARTING = "control_restarting"
     INTERNAL_ERROR = "internal_error"
+    # What uplink notices.
+    DUPLICATE_CLIENT_ID = "duplicate_client_id"
+    DELIVERY_REFUSED = "delivery_refused"
+    SHADOW_UNAVAILABLE = "shadow_unavailable"
 
 
 SEVERITY = {
@@ -52,4 +56,7 @@ SEVERITY = {
     Alert.PI_HEALTH: Severity.WARNING,
     Alert.CONTROL_RESTARTING: Severity.ERROR,
     Alert.INTERNAL_ERROR: Severity.CRITICAL,
+    Alert.DUPLICATE_CLIENT_ID: Severity.ERROR,
+    Alert.DELIVERY_REFUSED: Severity.ERROR,
+    Alert.SHADOW_UNAVAILABLE: Severity.WARNING,
 }

@@ -10,13 +10,19 @@ PREFIX = "dt/solarshed"
 TELEMETRY = "telemetry"
 HEARTBEAT = "heartbeat"
 ALERT = "alert"
+STATUS = "status"
 
 _THING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def topic(thing: str, channel: str) -> str:
-    """The topic on which `thing` publishes `channel` (TELEMETRY, HEARTBEAT or ALERT)."""
+    """The topic on which `thing` publishes `channel` (TELEMETRY, HEARTBEAT, ALERT or STATUS)."""
     return f"{PREFIX}/{thing}/{channel}"
+
+
+def shadow(thing: str, what: str) -> str:
+    """The topic of the thing's classic shadow for `what`, such as `get` or `update/delta`; AWS IoT names them."""
+    return f"$aws/things/{thing}/shadow/{what}"
 
 
 def every_thing(channel: str) -> str:

@@ -183,6 +183,15 @@ _WORDS = {
     Alert.PI_HEALTH: ("The Pi is not well", "The Pi is well again"),
     Alert.CONTROL_RESTARTING: ("Control keeps being restarted", "Control runs steadily again"),
     Alert.INTERNAL_ERROR: ("Control cannot decide: see its log", "Control decides again"),
+    Alert.DUPLICATE_CLIENT_ID: (
+        "Another client connects under the name of this shed",
+        "Nobody else uses the name of this shed any more",
+    ),
+    Alert.DELIVERY_REFUSED: ("AWS IoT refuses messages of this shed", "AWS IoT takes all messages of this shed again"),
+    Alert.SHADOW_UNAVAILABLE: (
+        "AWS IoT does not let this shed hear overrides",
+        "This shed can hear overrides again",
+    ),
 }
 
 

@@ -11,12 +11,13 @@ TELEMETRY = "telemetry"
 HEARTBEAT = "heartbeat"
 ALERT = "alert"
 STATUS = "status"
+CHANNELS = (TELEMETRY, HEARTBEAT, ALERT, STATUS)
 
 _THING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def topic(thing: str, channel: str) -> str:
-    """The topic on which `thing` publishes `channel` (TELEMETRY, HEARTBEAT, ALERT or STATUS)."""
+    """The topic on which `thing` publishes `channel`, one of CHANNELS."""
     return f"{PREFIX}/{thing}/{channel}"
 
 

@@ -5,8 +5,9 @@ It has a certificate and an IoT policy of its own, which lets it hear every thin
 
 import json
 import queue
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,10 @@ class S3Action:
     bucket: str
     key: str
 
-    def key_for(self, topic: str) -> str:
-        """The object's key for a message on `topic`: ${topic(n)} becomes the topic's n-th level."""
-        key = self.key
-        for number, level in enumerate(topic.split("/"), start=1):
-            key = key.replace(f"${{topic({number})}}", level)
-        return key
+    def key_for(self, topic: str, message: Mapping[str, Any]) -> str:
+        """The object's key: ${topic(n)} becomes the topic's n-th level, and ${name} the message's member."""
+        known = {f"topic({number})": level for number, level in enumerate(topic.split("/"), start=1)}
+        return re.sub(r"\$\{([^}]+)\}", lambda match: known.get(match[1]) or str(message[match[1]]), self.key)
 
 
 def deployed_s3_actions(iot: Any) -> list[S3Action]:  # noqa: ANN401 - a boto3 client
@@ -68,7 +67,8 @@ class Observer:
         self._heard: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
         self._connected = threading.Event()
         self._failure = "no answer"
-        self.puts = 0
+        # How many of them have been put.
+        self.heartbeats = 0
         iot.create_policy(policyName=_POLICY, policyDocument=json.dumps(_policy()))
         uplink = provision(emulator, CLIENT_ID, _POLICY, directory)
         self._client = mqtt5_client_builder.mtls_from_path(
@@ -118,8 +118,9 @@ class Observer:
     def _put(self, topic: str, payload: bytes) -> None:
         for action in self._actions:
             if action.topic_filter == topics.every_thing(topic.rpartition("/")[2]):
-                self._s3.put_object(Bucket=action.bucket, Key=action.key_for(topic), Body=payload)
-                self.puts += 1
+                key = action.key_for(topic, json.loads(payload))
+                self._s3.put_object(Bucket=action.bucket, Key=key, Body=payload)
+                self.heartbeats += topic.endswith(f"/{topics.HEARTBEAT}")
 
 
 def _policy() -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Demo:
         stop_all([by_name["solarshed control"]], _STOP_GRACE_S)
         query = self._client("timestream-query")
         reports.wait_until_stored(query, THING, self._state, _DRAIN_TIMEOUT_S if wait else 1.0)
-        return reports.report(query, THING, self._state, self.narrator, self._observer.puts, self._page.url)
+        return reports.report(query, THING, self._state, self.narrator, self._observer.heartbeats, self._page.url)
 
     def stop(self) -> None:
         """End everything that was started, in at most 5 s. Harmless when repeated."""

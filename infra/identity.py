@@ -23,7 +23,7 @@ class DeviceIdentity(Construct):
 
     def _document(self) -> dict[str, object]:
         shadow = f"$aws/things/{_OWN_NAME}/shadow"
-        own_channels = [topics.topic(_OWN_NAME, c) for c in (topics.TELEMETRY, topics.HEARTBEAT, topics.ALERT)]
+        own_channels = [topics.topic(_OWN_NAME, channel) for channel in topics.CHANNELS]
         shadow_requests = [f"{shadow}/get", f"{shadow}/update"]
         shadow_answers = [f"{shadow}/get/accepted", f"{shadow}/get/rejected", f"{shadow}/update/delta"]
         shadow_answers += [f"{shadow}/update/accepted", f"{shadow}/update/rejected"]

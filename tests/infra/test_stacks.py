@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from contract import store, topics
+from contract.status import State, Status, status_of
 from infra import STACK, TIMESTREAM_STACK
 from tests.infra.conftest import ROOT, Json, Synthesized, synthesize
 
@@ -147,8 +148,7 @@ def test_every_rule_hears_one_channel_of_every_thing(stacks: Synthesized) -> Non
 
     heard = [re.findall("FROM '(.*)'", rule["TopicRulePayload"]["Sql"]) for rule in rules]
 
-    channels = (topics.TELEMETRY, topics.HEARTBEAT, topics.ALERT)
-    assert all(len(topic) == 1 and topic[0] in map(topics.every_thing, channels) for topic in heard)
+    assert all(len(topic) == 1 and topic[0] in map(topics.every_thing, topics.CHANNELS) for topic in heard)
 
 
 def test_the_rules_take_the_things_name_from_where_the_topic_has_it(stacks: Synthesized) -> None:
@@ -156,6 +156,19 @@ def test_the_rules_take_the_things_name_from_where_the_topic_has_it(stacks: Synt
 
     for rule in stacks.resources("AWS::IoT::TopicRule").values():
         assert set(re.findall(r"topic\((\d)\)", json.dumps(rule))) == {str(level)}
+
+
+def test_N13_each_status_is_kept_under_the_name_that_puts_it_in_order(stacks: Synthesized) -> None:
+    keys = [
+        action["S3"]["Key"]
+        for rule in properties(stacks.resources("AWS::IoT::TopicRule")).values()
+        for action in rule["TopicRulePayload"]["Actions"]
+        if "S3" in action and topics.every_thing(topics.STATUS) in rule["TopicRulePayload"]["Sql"]
+    ]
+    made = keys[0].replace("${topic(3)}", "shed").replace("${session}", "1795452801234").replace("${state}", "offline")
+
+    assert len(keys) == 1
+    assert status_of(made) == Status("shed", 1795452801234, State.OFFLINE)
 
 
 # Buckets and the table
@@ -239,7 +252,7 @@ def test_I3_a_device_may_do_four_things_in_its_own_name_only(stacks: Synthesized
 
 
 def test_I3_a_device_publishes_its_own_channels_and_shadow_only(stacks: Synthesized) -> None:
-    channels = {topics.topic(OWN_NAME, channel) for channel in (topics.TELEMETRY, topics.HEARTBEAT, topics.ALERT)}
+    channels = {topics.topic(OWN_NAME, channel) for channel in topics.CHANNELS}
     shadow = {f"$aws/things/{OWN_NAME}/shadow/{request}" for request in ("get", "update")}
 
     assert device_may(stacks, "iot:Publish") == {f"topic/{topic}" for topic in channels | shadow}

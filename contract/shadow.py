@@ -30,6 +30,9 @@ from typing import Any, NoReturn
 
 OVERRIDE = "override"
 
+# What of a report may change all the time, and is worth a message once a minute only.
+PASSING = ("since", "next_change_at", "readings", "time", "counts")
+
 # What AWS IoT takes of a shadow's state.
 MAX_DOCUMENT_BYTES = 8 * 1024
 # What may come back of it: desired, reported, their difference, and a timestamp of each leaf.

@@ -1,17 +1,20 @@
 """`solarshed control`: owns the serial port, the thermometer and the relays. Needs no network and no working disk."""
 
 import fcntl
+import json
 import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from contract.alerts import Alert
 from contract.errors import SolarshedError
 from contract.positions import Position, Reason
+from contract.shadow import PASSING
 from device import state_file
 from device.battery_monitor import BatteryMonitor, TimedPage, ac_reading, missing, state_of_charge, voltage_samples
 from device.clock import Clock, SystemClock, boot_id
@@ -20,13 +23,16 @@ from device.decide import Decision, decide
 from device.health import HealthMonitor, trouble
 from device.journal import Journal
 from device.loop import Loop, Seen
+from device.mailbox import Letter, Mailbox
 from device.readings import Readings, Stuck, best_voltage
 from device.relays import Relays
+from device.report import reported
 from device.settings import Settings, Site
 from device.stopping import StopRequest
 from device.storage import Storage
 from device.thermometer import Thermometer
 from device.watchdog import Watchdog
+from device.wishes import Wishes, advanced, asked
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,8 @@ _START_POLL_S = 0.05
 # More starts than this within an hour of one boot, and somebody should look why.
 MOST_STARTS_AN_HOUR = 3
 _HOUR_S = 3600.0
+# A report whose lasting part has not changed is renewed so often; it stays on this machine until uplink wants one.
+REPORT_EVERY_S = 10.0
 # What comes and goes is one alert, not one each time: these are over when they have been over for so long.
 LINGER_S = 60.0
 
@@ -56,14 +64,18 @@ class PiSensors:
         thermometer: Thermometer,
         health: HealthMonitor,
         storage: Storage,
+        mailbox: Mailbox,
         starts_at_s: tuple[float, ...],
+        wishes: Wishes,
     ) -> None:
         self._clock = clock
         self._monitor = monitor
         self._thermometer = thermometer
         self._health = health
         self._storage = storage
+        self._mailbox = mailbox
         self._starts_at_s = starts_at_s
+        self._wishes = wishes
         self._site = settings.site
         self._expected = settings.monitor.devices
         self._band_v = settings.limits().band_v
@@ -74,6 +86,7 @@ class PiSensors:
     def seen(self, now_s: float) -> Seen:
         """The newest fresh readings, and the alerts that are no decision's."""
         pages = self._monitor.pages(now_s)
+        letter = self._mailbox.letter
         health = self._health.newest
         readings = Readings(
             battery_voltage_v=best_voltage(voltage_samples(pages), self._band_v),
@@ -89,14 +102,24 @@ class PiSensors:
             Alert.PI_HEALTH: health is not None and bool(trouble(health)),
             Alert.CONTROL_RESTARTING: _starts_within_an_hour(self._starts_at_s, now_s) > MOST_STARTS_AN_HOUR,
         }
+        active |= dict.fromkeys(letter.alerts, True)
         self._so_at_s |= {alert: now_s for alert, is_so in active.items() if is_so}
         alerts = frozenset(alert for alert, at_s in self._so_at_s.items() if now_s < at_s + LINGER_S)
         counts = {
             "pages_refused": self._monitor.refused.total(),
             "thermometer_errors": self._thermometer.errors.total(),
             "samples_dropped": self._storage.dropped,
+            **letter.counts,
         }
-        return Seen(readings, pages=tuple(pages), alerts=alerts, health=health, counts=counts)
+        self._wishes = self._heard(letter, now_s)
+        return Seen(readings, self._wishes.active, tuple(pages), alerts, health, counts, self._wishes)
+
+    def _heard(self, letter: Letter, now_s: float) -> Wishes:
+        time_ms, synchronised = self._clock.time_ms(), self._clock.synchronised()
+        wishes = self._wishes
+        if letter.knows_wish:
+            wishes = asked(wishes, letter.wish, now_s, time_ms, synchronised=synchronised)
+        return advanced(wishes, now_s, time_ms, synchronised=synchronised)
 
     def _is_stuck(self, readings: Readings, pages: list[TimedPage], now_s: float) -> bool:
         said = {timed.source: timed.page for timed in pages} or None
@@ -118,13 +141,26 @@ def _starts_within_an_hour(starts_at_s: tuple[float, ...], now_s: float) -> int:
 
 
 class JournalRecorder:
-    """Logs every change of position or reason, and hands to the storage what is due."""
+    """Logs every change of position or reason, and hands to storage and mailbox what is due."""
 
-    def __init__(self, journal: Journal, storage: Storage, boot: str, starts_at_s: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        storage: Storage,
+        mailbox: Mailbox,
+        clock: Clock,
+        boot: str,
+        starts_at_s: tuple[float, ...],
+    ) -> None:
         self._journal = journal
         self._storage = storage
+        self._mailbox = mailbox
+        self._clock = clock
         self._boot = boot
         self._starts_at_s = starts_at_s
+        self._software = version("solarshed")
+        self._reported: dict[str, object] = {}
+        self._reported_at_s = float("-inf")
         self._last: tuple[Position, Reason] | None = None
         self._moved_for: tuple[Position, Reason] | None = None
 
@@ -138,10 +174,26 @@ class JournalRecorder:
             self._moved_for = (decision.position, decision.reason)
         entry = self._journal.record(decision, seen)
         self._storage.keep(
-            state_file.text_of(decision.state, self._moved_for[1], self._boot, self._starts_at_s, self._journal.raised)
+            state_file.text_of(
+                decision.state,
+                self._moved_for[1],
+                self._boot,
+                self._starts_at_s,
+                self._journal.raised,
+                seen.wishes,
+            )
         )
         if entry.sample or entry.heartbeat or entry.alerts:
             self._storage.put(entry)
+        self._report(decision, seen)
+
+    def _report(self, decision: Decision, seen: Seen) -> None:
+        report = reported(decision, seen, self._journal.raised, self._clock, self._boot, self._software)
+        lasting = {name: value for name, value in report.items() if name not in PASSING}
+        now_s = self._clock.monotonic_s()
+        if lasting != self._reported or now_s >= self._reported_at_s + REPORT_EVERY_S:
+            self._reported, self._reported_at_s = lasting, now_s
+            self._mailbox.report(json.dumps(report, allow_nan=False))
 
 
 def clear_fault(settings: Settings) -> bool:
@@ -221,13 +273,16 @@ def run(settings: Settings) -> None:
         stack.callback(health.close)
         storage = Storage(settings.state_directory, settings.runtime_directory)
         stack.callback(storage.close)
-        sensors = PiSensors(settings, clock, monitor, thermometer, health, storage, starts_at_s)
+        mailbox = Mailbox(settings.runtime_directory)
+        stack.callback(mailbox.close)
+        sensors = PiSensors(settings, clock, monitor, thermometer, health, storage, mailbox, starts_at_s, before.wishes)
 
         if before.state.position is Position.GRID:
             _wait_for_readings(sensors, stopping, clock)
             before = state_file.resumed(kept, boot, clock.monotonic_s())
         now_s = clock.monotonic_s()
-        first = decide(sensors.seen(now_s).readings, None, before.state, limits, now_s)
+        seen = sensors.seen(now_s)
+        first = decide(seen.readings, seen.override, before.state, limits, now_s)
         relays = Relays(settings.relays.pins, first.position)
         stack.callback(relays.close)
         journal = Journal(
@@ -238,8 +293,8 @@ def run(settings: Settings) -> None:
             heartbeat_interval_s=settings.control.heartbeat_interval_s,
             raised=before.alerts,
         )
-        recorder = JournalRecorder(journal, storage, boot, starts_at_s)
-        loop = Loop(sensors, relays, recorder, limits, before.state)
+        recorder = JournalRecorder(journal, storage, mailbox, clock, boot, starts_at_s)
+        loop = Loop(sensors, relays, recorder, limits, before.state, before.wishes)
         log.info("deciding every %g s", settings.control.tick_s)
         try:
             _decide_until(stopping, loop, settings.control.tick_s, clock, watchdog)

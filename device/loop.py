@@ -15,6 +15,7 @@ from device.observe import State
 from device.override import Override
 from device.readings import Readings
 from device.relays import RelayError
+from device.wishes import NO_WISHES, Wishes
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Seen:
     health: Health | None = None
     # What has gone wrong since the start, by name: refused pages, failed reads, samples that found no room.
     counts: Mapping[str, int] = field(default_factory=dict)
+    # What the owner has asked for; `override` is what of it is in force.
+    wishes: Wishes = NO_WISHES
 
 
 class Sensors(Protocol):
@@ -56,7 +59,15 @@ class Recorder(Protocol):
 class Loop:
     """Holds the state between decisions, and stands between every error and the relays."""
 
-    def __init__(self, sensors: Sensors, switch: Switch, recorder: Recorder, limits: Limits, state: State) -> None:
+    def __init__(
+        self,
+        sensors: Sensors,
+        switch: Switch,
+        recorder: Recorder,
+        limits: Limits,
+        state: State,
+        wishes: Wishes = NO_WISHES,
+    ) -> None:
         self._sensors = sensors
         self._switch = switch
         self._recorder = recorder
@@ -64,6 +75,7 @@ class Loop:
         self._state = state
         self._alerts: frozenset[Alert] = frozenset()
         self._other_alerts: frozenset[Alert] = frozenset()
+        self._wishes = wishes
         self._failures = 0
         self._complaint = ""
 
@@ -95,12 +107,12 @@ class Loop:
             log.exception("decision failed, %d in a row; relays open", self._failures)
             return seen, failed(self._state, self._alerts, now_s), e
         self._failures = 0
-        self._alerts, self._other_alerts = decision.alerts, seen.alerts
+        self._alerts, self._other_alerts, self._wishes = decision.alerts, seen.alerts, seen.wishes
         return seen, decision, None
 
     def _nothing_seen(self) -> Seen:
-        """What is known when nobody has looked: no alert is over because of that."""
-        return Seen(Readings(), alerts=self._other_alerts)
+        """What is known when nobody has looked: no alert and no wish is over because of that."""
+        return Seen(Readings(), alerts=self._other_alerts, wishes=self._wishes)
 
     def _carry_out(self, decision: Decision, now_s: float) -> Decision:
         # Kept before the write: relays that fail must not make the next decision forget how hot the box was.

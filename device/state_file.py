@@ -17,15 +17,18 @@ from typing import Any
 from contract.alerts import Alert
 from contract.messages import check_number
 from contract.positions import Position, Reason
+from contract.shadow import OverrideState, ShadowError, Wish, wish_of
 from device.observe import RelayFault, State, initial_state
+from device.override import Override
+from device.wishes import MOST_REMEMBERED, NO_WISHES, Wishes, rebooted
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "state.json"
 REFUSED_NAME = "state.json.refused"
 
-_VERSION = 1
-# A full one has about 3 KB.
+_VERSION = 2
+# A full one has about 4 KB.
 _MOST_BYTES = 16384
 _MOST_TRANSFERS = 100
 _MOST_STARTS = 20
@@ -53,6 +56,7 @@ class _Kept:
     fault: RelayFault | None
     starts_at_s: tuple[float, ...]
     alerts: frozenset[Alert]
+    wishes: Wishes
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,22 @@ class Resumed:
     """Where a new control process begins.
 
     `starts_at_s`: when its predecessors of this boot were started, monotonic. `alerts`: what was raised and not cleared
-    yet, in whichever boot.
+    yet, in whichever boot. `wishes`: what the owner has asked for.
     """
 
     state: State
     starts_at_s: tuple[float, ...]
     alerts: frozenset[Alert] = frozenset()
+    wishes: Wishes = NO_WISHES
 
 
 def text_of(
-    state: State, reason: Reason, boot_id: str, starts_at_s: Sequence[float], alerts: Collection[Alert] = ()
+    state: State,
+    reason: Reason,
+    boot_id: str,
+    starts_at_s: Sequence[float],
+    alerts: Collection[Alert] = (),
+    wishes: Wishes = NO_WISHES,
 ) -> str:
     """The file's text. Equal states have equal texts; nothing is in it that changes at every tick."""
     return _encoded(
@@ -87,6 +97,7 @@ def text_of(
             "fault": state.fault,
             "starts_at_s": starts_at_s[-_MOST_STARTS:],
             "alerts": sorted(alerts),
+            "wishes": _wishes_as_json(wishes),
         }
     )
 
@@ -117,7 +128,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         fault=kept.fault if kept.fault is RelayFault.STUCK_CLOSED else None,
     )
     if not is_same_boot:
-        return Resumed(surviving, (), kept.alerts)
+        return Resumed(surviving, (), kept.alerts, rebooted(kept.wishes))
     state = replace(
         surviving,
         position=kept.position,
@@ -126,11 +137,13 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         is_chattering=kept.is_chattering,
         over_temperature_since_s=kept.over_temperature_since_s,
     )
-    return Resumed(state, kept.starts_at_s, kept.alerts)
+    return Resumed(state, kept.starts_at_s, kept.alerts, kept.wishes)
 
 
 def _check_past(kept: _Kept, now_s: float) -> None:
     times_s = [kept.position_since_s, kept.over_temperature_since_s, *kept.transfers_at_s, *kept.starts_at_s]
+    if kept.wishes.active is not None:
+        times_s.append(kept.wishes.active.since_s)
     if any(time_s is not None and time_s > now_s for time_s in times_s):
         raise _GarbageError("it has times that are yet to come")
 
@@ -270,6 +283,7 @@ def _parsed(text: str) -> _Kept:
             fault=_fault(fields.pop("fault")),
             starts_at_s=_times(fields.pop("starts_at_s"), _MOST_STARTS),
             alerts=_alerts(fields.pop("alerts")),
+            wishes=_wishes(fields.pop("wishes")),
         )
     except KeyError as e:
         raise _GarbageError(f"it has no {e.args[0]}") from None
@@ -300,6 +314,73 @@ def _alerts(value: object) -> frozenset[Alert]:
     if not isinstance(value, list):
         raise ValueError(f"{value!r} is no list of alerts")  # noqa: TRY004 - as above
     return frozenset(Alert(_text(name)) for name in value)
+
+
+def _wishes_as_json(wishes: Wishes) -> dict[str, Any]:
+    active = wishes.active
+    return {
+        "newest": None if wishes.newest is None else wishes.newest.as_json(),
+        "state": wishes.state,
+        "because": wishes.because,
+        "active": None
+        if active is None
+        else {
+            "position": active.position,
+            "until_ms": active.until_ms,
+            "since_s": active.since_s,
+            "ends_at_s": active.ends_at_s,
+            "is_timed": active.is_timed,
+        },
+        "ends_at_ms": wishes.ends_at_ms,
+        "over": [wish.as_json() for wish in wishes.over],
+    }
+
+
+def _wishes(value: object) -> Wishes:
+    if not isinstance(value, dict):
+        raise ValueError("wishes is no object")  # noqa: TRY004 - as above
+    over = value["over"]
+    if not isinstance(over, list) or len(over) > MOST_REMEMBERED:
+        raise ValueError(f"at most {MOST_REMEMBERED} wishes were expected")
+    wishes = Wishes(
+        newest=_wish(value["newest"]),
+        state=None if value["state"] is None else OverrideState(_text(value["state"])),
+        because=_text(value["because"])[:_MOST_WORDS],
+        active=_override(value["active"]),
+        ends_at_ms=None if value["ends_at_ms"] is None else _whole(value["ends_at_ms"]),
+        over=tuple(wish for wish in (_wish(each) for each in over) if wish is not None),
+    )
+    is_active = wishes.state is OverrideState.ACTIVE
+    if is_active != (wishes.active is not None) or (wishes.state is not None and wishes.newest is None):
+        raise ValueError("wishes contradicts itself")
+    return wishes
+
+
+def _wish(value: object) -> Wish | None:
+    try:
+        return wish_of({"override": value})
+    except ShadowError as e:
+        raise ValueError(str(e)) from None
+
+
+def _override(value: object) -> Override | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("an override is no object")  # noqa: TRY004 - as above
+    return Override(
+        Position(_text(value["position"])),
+        _whole(value["until_ms"]),
+        _seconds(value["since_s"]),
+        _seconds(value["ends_at_s"]),
+        is_timed=_flag(value["is_timed"]),
+    )
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def _seconds(value: object) -> float:

@@ -11,13 +11,15 @@ import pytest
 from pytest_socket import SocketConnectBlockedError
 
 ROOT = Path(__file__).parent.parent
-HOUSE = {"device", "contract", "cloud", "infra", "demo", "tests", "solarshed"}
+HOUSE = {"device", "contract", "cloud", "infra", "owner", "demo", "tests", "solarshed"}
 MAY_IMPORT = {
     "contract": {"contract"},
     "device": {"device", "contract"},
     "cloud": {"cloud", "contract"},
     "infra": {"infra", "contract"},
-    "demo": {"demo", "infra", "device", "contract"},
+    # Of infra the stack's name, of device how a key is made; see below.
+    "owner": {"owner", "infra", "device", "contract"},
+    "demo": {"demo", "owner", "infra", "device", "contract"},
 }
 
 
@@ -46,7 +48,7 @@ def test_the_contract_and_the_decision_need_nothing_but_the_standard_library() -
         assert not outside, f"{module.relative_to(ROOT)} imports {outside}"
 
 
-@pytest.mark.parametrize("module", ["decide", "observe", "limits", "override", "readings"])
+@pytest.mark.parametrize("module", ["decide", "observe", "limits", "override", "readings", "wishes"])
 def test_deciding_does_no_io_and_looks_at_no_clock(module: str) -> None:
     allowed = {"collections", "dataclasses", "enum", "math", "contract", "device"}
 
@@ -66,6 +68,19 @@ def test_the_control_process_loads_no_cloud_library() -> None:
 
     assert "serial" in loaded
     assert heavy.isdisjoint(loaded)
+
+
+def test_the_owners_commands_load_neither_the_cdk_nor_what_runs_on_a_pi() -> None:
+    program = "import owner.provision, owner.override, owner.status, sys; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+
+    assert "boto3" in loaded
+    assert {"aws_cdk", "awsiot", "gpiozero", "serial"}.isdisjoint(loaded)
+    assert {name for name in loaded if name.startswith("infra")} == {"infra"}
+    assert {"device.control", "device.uplink", "device.relays", "demo"}.isdisjoint(loaded)
 
 
 @pytest.mark.filterwarnings("ignore:A test tried to use")

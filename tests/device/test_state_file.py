@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
+from contract.shadow import Mode, OverrideState, Wish
 from device import state_file
 from device.observe import Heard, RelayFault, State, Streak, initial_state
+from device.override import Override
 from device.state_file import FILE_NAME, REFUSED_NAME, Resumed, clear_fault, read, resumed, text_of, write
+from device.wishes import Wishes
 
 BOOT = "6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1"
 OTHER_BOOT = "11111111-6f39-4d9b-b4f3-60e3e3a9d6a1"
@@ -46,15 +49,38 @@ def changed(**values: object) -> str:
     return json.dumps({name: value for name, value in content.items() if value is not ...})
 
 
+WISH = Wish(Mode.GRID, 1_795_460_000.0)
+WISHES = Wishes(
+    newest=WISH,
+    state=OverrideState.ACTIVE,
+    active=Override(Position.GRID, 1_795_460_000_000, since_s=4000.5, ends_at_s=6000.5, is_timed=True),
+    ends_at_ms=1_795_460_000_000,
+    over=(Wish(Mode.BATTERY, 1_795_000_000.5),),
+)
+ACTIVE: dict[str, Any] = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES))["wishes"]["active"]
+
+
+def changed_wishes(**values: object) -> str:
+    """A text with WISHES, some members of which are changed; an Ellipsis takes one away."""
+    content = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES))
+    wishes = content["wishes"] | values
+    return json.dumps(content | {"wishes": {name: value for name, value in wishes.items() if value is not ...}})
+
+
+def changed_override(**values: object) -> str:
+    return changed_wishes(active={name: value for name, value in (ACTIVE | values).items() if value is not ...})
+
+
 # The text
 
 
 def test_the_text_is_one_line_of_compact_json_with_everything_in_it() -> None:
     assert text() == (
-        '{"version":1,"boot_id":"6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1","position":"grid","reason":"hold",'
+        '{"version":2,"boot_id":"6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1","position":"grid","reason":"hold",'
         '"position_since_s":4000.125,"transfers_at_s":[1000.5,4000.125],"is_chattering":true,'
         '"over_temperature_since_s":4900.0,"battery_is_low":true,"battery_is_critical":true,"fault":"stuck_closed",'
-        '"starts_at_s":[5.0,10.25],"alerts":[]}'
+        '"starts_at_s":[5.0,10.25],"alerts":[],"wishes":{"newest":null,"state":null,"because":"","active":null,'
+        '"ends_at_ms":null,"over":[]}}'
     )
 
 
@@ -91,6 +117,31 @@ def test_only_the_newest_transfers_and_starts_are_in_it_and_it_can_be_read_again
 
 def test_C5_in_the_same_boot_everything_that_is_kept_goes_on() -> None:
     assert resumed(text(), BOOT, NOW_S) == Resumed(replace(STATE, **fresh_parts(NOW_S)), STARTS_S)
+
+
+def test_C5_an_override_goes_on_over_a_restart_to_the_end_that_it_had() -> None:
+    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES), BOOT, NOW_S)
+
+    assert kept.wishes == WISHES
+
+
+def test_C5_over_a_reboot_it_waits_for_the_time_of_day() -> None:
+    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES), OTHER_BOOT, 3.0)
+
+    assert kept.wishes == replace(WISHES, state=OverrideState.WAITING, active=None)
+
+
+def test_C5_an_override_of_the_future_is_garbage(caplog: pytest.LogCaptureFixture) -> None:
+    kept = resumed(changed_override(since_s=NOW_S + 1), BOOT, NOW_S)
+
+    assert kept == Resumed(initial_state(NOW_S), ())
+    assert "times that are yet to come" in caplog.text
+
+
+def test_H8_what_is_over_is_remembered_over_a_reboot() -> None:
+    over = replace(WISHES, state=OverrideState.ENDED, because="its time is over", active=None, ends_at_ms=None)
+
+    assert resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), over), OTHER_BOOT, 3.0).wishes == over
 
 
 def fresh_parts(now_s: float) -> dict[str, Any]:
@@ -173,8 +224,8 @@ GARBAGE = {
     "no version": changed(version=...),
     "version true": changed(version=True),
     "version 1.0": changed(version=1.0),
-    "older": changed(version=0),
-    "newer": changed(version=2),
+    "older": changed(version=1),
+    "newer": changed(version=3),
     "unknown member": changed(more=1),
     "unknown position": changed(position="on"),
     "unknown reason": changed(reason="because"),
@@ -196,6 +247,25 @@ GARBAGE = {
     "flag none": changed(battery_is_low=None),
     "flag text": changed(battery_is_critical="false"),
     **{f"no {name}": changed(**{name: ...}) for name in json.loads(text())},
+    "wishes none": changed(wishes=None),
+    "wishes empty": changed(wishes={}),
+    **{f"wishes without {name}": changed_wishes(**{name: ...}) for name in json.loads(text())["wishes"]},
+    "wish without an end": changed_wishes(newest={"mode": "grid"}),
+    "wish of another mode": changed_wishes(newest={"mode": "on", "until": 1}),
+    "unknown wish state": changed_wishes(state="asleep"),
+    "override of another position": changed_override(position="auto"),
+    **{f"override without {name}": changed_override(**{name: ...}) for name in ACTIVE},
+    "override since true": changed_override(since_s=True),
+    "override until a fraction": changed_override(until_ms=1.5),
+    "override timed 1": changed_override(is_timed=1),
+    "override 1": changed_wishes(active=1),
+    "active without an override": changed_wishes(active=None),
+    "ended with an override": changed_wishes(state="ended"),
+    "a state of no wish": changed_wishes(newest=None),
+    "end a fraction": changed_wishes(ends_at_ms=0.5),
+    "nine wishes that are over": changed_wishes(over=[{"mode": "grid", "until": 1}] * 9),
+    "over 1": changed_wishes(over=1),
+    "over of no wish": changed_wishes(over=["grid"]),
 }
 
 

@@ -25,12 +25,14 @@ from device.battery_monitor import BatteryMonitor
 from device.clock import SystemClock
 from device.control import LINGER_S, MOST_STARTS_AN_HOUR, ControlError, PiSensors, ThreadGuard
 from device.health import HealthMonitor
+from device.mailbox import Mailbox
 from device.observe import initial_state, moved
 from device.outbox import FILE_NAME, Outbox, Stream
 from device.settings import parse
 from device.stopping import StopRequest
 from device.storage import Storage
 from device.thermometer import Thermometer
+from device.wishes import NO_WISHES
 from tests.device.running import IN_BAND_V, LOW_V, Shed, until
 from tests.faults.rig import Rig
 
@@ -163,16 +165,26 @@ class Bystanders:
         self.thermometer = Thermometer("28-000000000000", str(directory), 0.1, 10.0)
         self.health = HealthMonitor(directory, period_s=0.1, root=root)
         self.storage = Storage(directory / "state", directory / "run")
+        self.mailbox = Mailbox(directory / "run")
 
     def sensors(self, monitor: BatteryMonitor, starts_at_s: tuple[float, ...]) -> PiSensors:
         return PiSensors(
-            self.settings, SystemClock(), monitor, self.thermometer, self.health, self.storage, starts_at_s
+            self.settings,
+            SystemClock(),
+            monitor,
+            self.thermometer,
+            self.health,
+            self.storage,
+            self.mailbox,
+            starts_at_s,
+            NO_WISHES,
         )
 
     def close(self) -> None:
         self.thermometer.close()
         self.health.close()
         self.storage.close()
+        self.mailbox.close()
 
 
 @pytest.fixture

@@ -116,6 +116,10 @@ class PiSensors:
 
     def _heard(self, letter: Letter, now_s: float) -> Wishes:
         time_ms, synchronised = self._clock.time_ms(), self._clock.synchronised()
+        if not synchronised and letter.cloud_time is not None:
+            # The cloud has said what time it was, and the monotonic clock what has passed since.
+            epoch_s, at_s = letter.cloud_time
+            time_ms, synchronised = round((epoch_s + now_s - at_s) * 1000), True
         wishes = self._wishes
         if letter.knows_wish:
             wishes = asked(wishes, letter.wish, now_s, time_ms, synchronised=synchronised)

@@ -42,9 +42,6 @@ from device.observe import (
 from device.override import LEFT_ON_AFTER_S, Override
 from device.readings import Readings
 
-# An override may move the relays at once, but not faster than this: a storm of wishes is no reason to wear them out.
-OVERRIDE_PAUSE_S = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -118,17 +115,18 @@ def _rule(
         return Position.BATTERY, Reason.RELAY_FAULT
     if not state.readings_complete and now_s < state.started_s + limits.boot_grace_s:
         return Position.BATTERY, Reason.NO_DATA
-    if override is not None and _override_applies(override, state, now_s):
+    if override is not None and _override_applies(override, state, limits, now_s):
         return override.position, Reason.OVERRIDE
     return _by_battery(readings, state, limits, now_s)
 
 
-def _override_applies(override: Override, state: State, now_s: float) -> bool:
+def _override_applies(override: Override, state: State, limits: Limits, now_s: float) -> bool:
     if not override.is_active(now_s):
         return False
     if override.position is Position.BATTERY and state.battery_is_critical:
         return False
-    return override.position is state.position or now_s >= state.position_since_s + OVERRIDE_PAUSE_S
+    # It waits for no dwell, but a storm of wishes is no reason to wear the relays out.
+    return override.position is state.position or now_s >= state.position_since_s + limits.override_pause_s
 
 
 def _by_battery(readings: Readings, state: State, limits: Limits, now_s: float) -> tuple[Position, Reason]:
@@ -198,7 +196,7 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
         yield monitor_lost_at_s(state, limits)
     if override is not None:
         yield override.ends_at_s
-        yield state.position_since_s + OVERRIDE_PAUSE_S
+        yield state.position_since_s + limits.override_pause_s
     if state.over_temperature_since_s is not None:
         yield state.over_temperature_since_s + limits.least_cooling_time_s
     if state.is_chattering:

@@ -32,6 +32,7 @@ class Limits:
     boot_grace_s: float
     most_transfers: int
     most_transfers_within_s: float
+    override_pause_s: float
     ac_settle_s: float
     grid_absent_after_s: float
     grid_rejected_after_s: float

@@ -33,10 +33,14 @@ _CLOSE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True)
 class Letter:
-    """From uplink to control. `knows_wish` False: the cloud has not been asked yet, so no wish means nothing."""
+    """From uplink to control. `knows_wish` False: the cloud has not been asked yet, so no wish means nothing.
+
+    `cloud_time`: what time it was in the cloud when it answered, and when that was here: epoch and monotonic seconds.
+    """
 
     knows_wish: bool = False
     wish: Wish | None = None
+    cloud_time: tuple[int, float] | None = None
     alerts: frozenset[Alert] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -52,6 +56,7 @@ def encode_letter(letter: Letter) -> str:
             "version": _VERSION,
             "knows_wish": letter.knows_wish,
             "wish": None if letter.wish is None else letter.wish.as_json(),
+            "cloud_time": letter.cloud_time,
             "alerts": sorted(letter.alerts),
             "counts": dict(letter.counts),
         }
@@ -77,7 +82,15 @@ def decode_letter(text: str) -> Letter:
         alerts = frozenset(Alert(name) for name in names)
     except (ShadowError, ValueError) as e:
         raise MailError(str(e)) from None
-    return Letter(knows_wish, wish, alerts, counts)
+    return Letter(knows_wish, wish, _cloud_time(fields.get("cloud_time")), alerts, counts)
+
+
+def _cloud_time(value: object) -> tuple[int, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or type(value[0]) is not int or type(value[1]) is not float:
+        raise MailError("its cloud_time is none")
+    return value[0], value[1]
 
 
 def decode_report(text: str) -> dict[str, Any]:

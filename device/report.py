@@ -20,7 +20,7 @@ _SUPPRESSED_BY = {
     Reason.STOPPED: "control has been stopped",
 }
 _CRITICAL = "the battery is critically low"
-_PAUSE = "the relays moved less than a minute ago"
+_PAUSE = "the relays moved a moment ago, it comes soon"
 
 
 def reported(

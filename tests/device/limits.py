@@ -23,6 +23,7 @@ LIMITS = Limits(
     boot_grace_s=60.0,
     most_transfers=12,
     most_transfers_within_s=86400.0,
+    override_pause_s=60.0,
     ac_settle_s=10.0,
     grid_absent_after_s=60.0,
     grid_rejected_after_s=300.0,

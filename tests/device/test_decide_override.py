@@ -63,6 +63,18 @@ def test_H12_overrides_move_the_relays_at_most_once_a_minute() -> None:
     assert outcome(at_60_s) == (Position.BATTERY, Reason.OVERRIDE)
 
 
+def test_H16_one_that_came_just_before_the_battery_is_critical_loses_to_it_at_once_and_never_both() -> None:
+    bench = on_grid()
+    bench.run(60, 46.0)  # critical, but for the last sample of the low hold
+    bench.override = wish(bench, Position.BATTERY)
+
+    decisions = [bench.run(1, 46.0) for _ in range(300)]
+
+    assert {decision.position for decision in decisions[1:]} == {Position.GRID}
+    assert all(decision.override_is_suppressed for decision in decisions[1:])
+    assert bench.state.battery_is_critical
+
+
 def test_an_override_ends_by_itself_and_the_rules_go_on() -> None:
     bench = on_battery()
     bench.override = wish(bench, Position.GRID, seconds=100.0)

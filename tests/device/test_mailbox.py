@@ -16,6 +16,7 @@ from device.mailbox import LETTER_NAME, REPORT_NAME, Letter, Mailbox, MailError,
 LETTER = Letter(
     knows_wish=True,
     wish=Wish(Mode.GRID, 1_795_460_000.5),
+    cloud_time=(1_795_450_000, 5000.5),
     alerts=frozenset({Alert.DUPLICATE_CLIENT_ID}),
     counts={"connections": 3},
 )
@@ -54,6 +55,10 @@ def test_a_letter_is_read_as_it_was_written(letter: Letter) -> None:
         {"wish": "grid"},
         {"wish": {"mode": "grid"}},
         {"wish": {"mode": "on", "until": 1}},
+        {"cloud_time": 1_795_450_000},
+        {"cloud_time": [1_795_450_000]},
+        {"cloud_time": [1_795_450_000.5, 5000.5]},
+        {"cloud_time": [1_795_450_000, True]},
         {"alerts": None},
         {"alerts": ["boredom"]},
         {"alerts": [1]},

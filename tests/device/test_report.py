@@ -102,7 +102,7 @@ def test_an_override_in_force_is_told_with_its_end() -> None:
         (Reason.THERMOMETER_LOST, "the box's thermometer is lost"),
         (Reason.RELAY_FAULT, "a relay fault is latched"),
         (Reason.NO_DATA, "the sensors have not all reported yet"),
-        (Reason.BATTERY_LOW, "the relays moved less than a minute ago"),
+        (Reason.BATTERY_LOW, "the relays moved a moment ago, it comes soon"),
     ],
 )
 def test_a_suppressed_one_is_told_with_what_stands_above_it(reason: Reason, because: str) -> None:
@@ -115,7 +115,7 @@ def test_a_suppressed_one_is_told_with_what_stands_above_it(reason: Reason, beca
 
 @pytest.mark.parametrize(
     ("wish", "because"),
-    [(BATTERY, "the battery is critically low"), (GRID, "the relays moved less than a minute ago")],
+    [(BATTERY, "the battery is critically low"), (GRID, "the relays moved a moment ago, it comes soon")],
 )
 def test_R7_a_critical_battery_suppresses_only_what_asks_for_it(wish: Wish, because: str) -> None:
     state = replace(STATE, battery_is_critical=True)

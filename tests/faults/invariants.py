@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
-from device.decide import OVERRIDE_PAUSE_S
 from device.limits import Limits
 from device.observe import RelayFault
 from tests.faults.rig import Tick, transfers
@@ -79,7 +78,7 @@ def no_transfer_inside_a_dwell(history: list[Tick], limits: Limits) -> None:
         to_grid = after.decision.position is Position.GRID
         least_s = limits.least_time_on_battery_s if to_grid else limits.least_time_on_grid_s
         if after.decision.reason is Reason.OVERRIDE:
-            least_s = OVERRIDE_PAUSE_S
+            least_s = limits.override_pause_s
         assert stayed_s >= least_s, f"at {after.now_s}"
 
 

@@ -1,6 +1,7 @@
 """The command `solarshed`. Each verb imports what it needs when it is called: control stays light on a Pi."""
 
 import argparse
+import importlib
 import json
 import logging
 import math
@@ -9,8 +10,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from contract.errors import SolarshedError
+from contract.shadow import Mode
+from contract.topics import check_thing_name
 from device.settings import DEFAULT_PATH
 
 _EXAMPLES = """\
@@ -20,7 +24,13 @@ examples:
   solarshed replay winter.csv            what control would have done
   solarshed config check                 is the settings file right, and what does it come to
   solarshed doctor                       what is wrong with this Pi, and the remedy
+  solarshed provision shed               its thing and certificate in AWS IoT (from your laptop)
+  solarshed override shed grid --for 2h  closes the relays for two hours (from your laptop)
+  solarshed status shed                  what it does, and why (from your laptop)
 """
+
+# Of `solarshed override`.
+_DEFAULT_OVERRIDE_S = 2 * 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_config_check)
     clear = verbs.add_parser("clear-fault", help="after a look at the relays: let a latched relay fault go")
     clear.set_defaults(run=_clear_fault)
-    for verb in (control, uplink, doctor, check, clear):
+    csr = verbs.add_parser(
+        "csr",
+        help="make this Pi's private key, once, and print a certificate request",
+        description="Makes the private key at uplink.private_key unless there is one, and prints a request for its "
+        "certificate (PEM), for `solarshed provision --csr`. The key never leaves the Pi.",
+    )
+    csr.set_defaults(run=_csr)
+    for verb in (control, uplink, doctor, check, clear, csr):
         verb.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
     replay.add_argument("--config", type=Path, metavar="FILE", help="settings; without it, the defaults")
 
@@ -82,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("protocol", choices=["mate"], help="mate: OutBack MATE/MATE2 status pages")
     decode.add_argument("file", nargs="?", default="-", metavar="FILE", help="- or nothing: standard input")
     decode.set_defaults(run=_decode)
+
+    _add_owners_verbs(verbs)
 
     demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
     demo.add_argument(
@@ -91,6 +110,72 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=_port, default=8080, help="of the page (default 8080)")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_owners_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
+    provision = verbs.add_parser(
+        "provision",
+        help="make the thing and its certificate in AWS IoT (on your laptop)",
+        description="Makes the thing, gives it a certificate with the deployed stack's policy, and writes certificate "
+        "and settings for the Pi to a folder. Run again, it completes what is missing and makes nothing twice. Prints "
+        "the certificate's ARN.",
+    )
+    _add_thing(provision)
+    request = provision.add_mutually_exclusive_group()
+    request.add_argument(
+        "--csr", metavar="FILE", help="what `solarshed csr` printed on the Pi, - for standard input; else makes a key"
+    )
+    request.add_argument("--revoke", action="store_true", help="retire all its certificates instead, for ever")
+    provision.add_argument("--out", type=Path, metavar="FOLDER", help="where its files go (default ./THING)")
+    provision.set_defaults(run=_provision, usage_error=provision.error)
+
+    override = verbs.add_parser(
+        "override",
+        help="ask a device for grid or battery for a while, or back to auto (on your laptop)",
+        description="Asks the device and waits for its answer. Exit status 0: it is in force. 1: it is not; it was "
+        "suppressed by a safety rule, refused, or the device has not answered yet and takes it up when it is back.",
+    )
+    _add_thing(override)
+    override.add_argument("mode", choices=list(Mode), help="grid: relays closed; battery: open; auto: the rules decide")
+    override.add_argument(
+        "--for", type=_duration, dest="for_s", metavar="DURATION", help="90s, 45m, 2h (default), 1h30m"
+    )
+    override.add_argument("--wait", type=_seconds, default=30.0, metavar="SECONDS", help="for an answer (default 30)")
+    override.set_defaults(run=_override, usage_error=override.error)
+
+    status = verbs.add_parser(
+        "status",
+        help="what a device does, why, and what it reads (on your laptop)",
+        description="What the device last reported. Exit status 0 also when that is long ago: it says OFFLINE then.",
+    )
+    _add_thing(status)
+    status.add_argument("--json", action="store_true", help="thing, heard_s_ago, reported, desired as one JSON object")
+    status.set_defaults(run=_status, usage_error=status.error)
+
+
+def _add_thing(verb: argparse.ArgumentParser) -> None:
+    """Which thing, and in whose account."""
+    verb.add_argument("thing", type=_thing, metavar="THING", help="the thing's name")
+    verb.add_argument("--profile", help="of your AWS configuration")
+    verb.add_argument("--region", help="the stack's, such as us-east-1 (default: the profile's)")
+
+
+def _thing(text: str) -> str:
+    """A thing's name, for argparse."""
+    try:
+        return check_thing_name(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _duration(text: str) -> int:
+    """A duration with units, in seconds, for argparse."""
+    from owner.words import duration_s
+
+    try:
+        return duration_s(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def _seconds(text: str) -> float:
@@ -132,6 +217,62 @@ def _uplink(args: argparse.Namespace) -> int:
 
     service.run(settings.load(args.config))
     return 0
+
+
+def _csr(args: argparse.Namespace) -> int:
+    from device import identity, settings
+
+    chosen = settings.load(args.config)
+    key = Path(chosen.uplink.private_key)
+    print(identity.make_key_and_request(chosen.thing, key), end="")
+    print(
+        f"the key is {key}, and stays here; uplink must be able to read it: sudo chgrp solarshed {key} && "
+        f"sudo chmod 640 {key}\nnext, on your laptop: solarshed provision {chosen.thing} --csr FILE",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _provision(args: argparse.Namespace) -> int:
+    if args.revoke and args.out:
+        args.usage_error("--revoke writes no files: leave --out away")
+    provision = _owners("provision")
+    account = _owners("session").Account(args.profile, args.region)
+    if args.revoke:
+        status: int = provision.revoke(account, args.thing)
+    else:
+        status = provision.run(account, args.thing, args.csr, args.out or Path(args.thing))
+    return status
+
+
+def _override(args: argparse.Namespace) -> int:
+    mode = Mode(args.mode)
+    if mode is Mode.AUTO and args.for_s is not None:
+        args.usage_error("auto has no end: leave --for away")
+    account = _owners("session").Account(args.profile, args.region)
+    status: int = _owners("override").run(account, args.thing, mode, args.for_s or _DEFAULT_OVERRIDE_S, args.wait)
+    return status
+
+
+def _status(args: argparse.Namespace) -> int:
+    account = _owners("session").Account(args.profile, args.region)
+    status: int = _owners("status").run(account, args.thing, as_json=args.json)
+    return status
+
+
+def _owners(module: str) -> Any:  # noqa: ANN401 - one of owner's modules
+    """A module of `owner`; says what to install where its libraries are missing, as on a Pi."""
+    try:
+        imported = importlib.import_module(f"owner.{module}")
+    except ModuleNotFoundError as e:
+        if e.name not in ("boto3", "botocore", "cryptography"):
+            raise
+        raise SolarshedError(
+            f"{e.name} is not installed here; run this on your laptop, after: pip install 'solarshed[owner]'"
+        ) from None
+    # It would tell where it found the credentials.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    return imported
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -1,19 +1,32 @@
 """The device's private key, its certificate request, and whether key and certificate fit each other.
 
 The key is made here and never leaves this machine; only the request (CSR) goes to AWS IoT, which answers with the
-certificate.
+certificate. Checking needs the standard library only: cryptography would cost uplink 10 MB of memory.
 """
 
 import os
+import ssl
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from typing import NoReturn
 
 from contract.errors import SolarshedError
 from device.settings import Uplink
+
+# What OpenSSL says of two that do not fit; the last one where they are not even of one kind.
+_NOT_EACH_OTHERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
+
+_EXPIRY_TIMEOUT_S = 30.0
+_PRINT_EXPIRY = """
+import sys
+from pathlib import Path
+from cryptography import x509
+print(x509.load_pem_x509_certificate(Path(sys.argv[1]).read_bytes()).not_valid_after_utc.isoformat())
+"""
 
 
 class IdentityError(SolarshedError, ValueError):
@@ -21,47 +34,118 @@ class IdentityError(SolarshedError, ValueError):
 
 
 def make_key_and_request(thing: str, key_path: Path) -> str:
-    """Make a P-256 key at `key_path`, readable by its owner only, and return a CSR for `thing` as PEM.
+    """A CSR for `thing` as PEM, signed with the key at `key_path`.
+
+    Where there is no key yet, a P-256 one is made, readable by its owner only. One that is there is never replaced: a
+    new key would orphan its certificate.
 
     Raises:
-        FileExistsError: there is a key already; a new one would orphan its certificate.
+        IdentityError: the key cannot be read or made.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    descriptor = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import NameOID
+
+    _make_key_once(key_path)
+    try:
+        key = serialization.load_pem_private_key(_read("private_key", str(key_path)), password=None)
+    except (ValueError, TypeError) as e:
+        raise IdentityError(f"{key_path} is not a PEM key without password: {e}; move it away, and run again") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise IdentityError(f"{key_path} is neither an elliptic-curve nor an RSA key; move it away, and run again")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, thing)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def check(uplink: Uplink) -> None:
-    """See that the files of `uplink` are there, can be read, and fit each other.
+    """See that the files of `uplink` are there, can be read, and fit each other. No CA means the system's trust store.
 
     Raises:
         IdentityError: they do not.
     """
-    certificate = _read("certificate", uplink.certificate)
-    private_key = _read("private_key", uplink.private_key)
-    ca = _read("ca", uplink.ca)
+    _read("certificate", uplink.certificate)
+    _read("private_key", uplink.private_key)
+    if uplink.ca:
+        _read("ca", uplink.ca)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if uplink.ca:
+        _load_certificates(context, uplink.ca, f"uplink.ca {uplink.ca} holds no PEM certificate")
+    # The same file once more below: a certificate and a key that cannot be read give the same error there.
+    _load_certificates(context, uplink.certificate, f"uplink.certificate {uplink.certificate} is not a PEM certificate")
+    not_a_key = f"uplink.private_key {uplink.private_key} is not a PEM key without password"
+
+    def refuse() -> NoReturn:
+        raise IdentityError(f"{not_a_key}: it has one")
+
     try:
-        x509.load_pem_x509_certificates(ca)
-    except ValueError as e:
-        raise IdentityError(f"uplink.ca {uplink.ca} holds no PEM certificate: {e}") from None
+        context.load_cert_chain(uplink.certificate, uplink.private_key, password=refuse)
+    except ssl.SSLError as e:
+        if e.reason in _NOT_EACH_OTHERS:
+            raise IdentityError(
+                f"certificate {uplink.certificate} does not belong to the key {uplink.private_key}; "
+                "put back the key that its request was made with, or have a new certificate made for this key"
+            ) from None
+        raise IdentityError(f"{not_a_key}: {_why(e)}") from None
+
+
+def expiry(uplink: Uplink) -> datetime | None:
+    """When the certificate ends, UTC; None where that cannot be read (`check` says why).
+
+    Read by a short-lived process: `cryptography` would stay in this one's memory.
+    """
+    command = [sys.executable, "-c", _PRINT_EXPIRY, uplink.certificate]
     try:
-        key_of_certificate = x509.load_pem_x509_certificate(certificate).public_key()
-    except ValueError as e:
-        raise IdentityError(f"uplink.certificate {uplink.certificate} is not a PEM certificate: {e}") from None
+        said = subprocess.run(command, capture_output=True, check=True, timeout=_EXPIRY_TIMEOUT_S, text=True)  # noqa: S603
+        return datetime.fromisoformat(said.stdout.strip())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _make_key_once(path: Path) -> None:
+    """A whole key or none, whatever is killed; and of two who make it at once, one does."""
+    if path.exists():
+        return
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        key = serialization.load_pem_private_key(private_key, password=None)
-    except (ValueError, TypeError) as e:
-        raise IdentityError(f"uplink.private_key {uplink.private_key} is not a PEM key without password: {e}") from None
-    if key.public_key() != key_of_certificate:
+        # Its mode is 0600 from the first moment on.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+            _link(Path(file.name), path)
+    except OSError as e:
         raise IdentityError(
-            f"certificate {uplink.certificate} does not belong to the key {uplink.private_key}; "
-            "put back the key that its request was made with, or have a new certificate made for this key"
-        )
+            f"the key {path} cannot be made: {e.strerror}; make its folder, or run this as a user who may write there"
+        ) from None
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _load_certificates(context: ssl.SSLContext, path: str, problem: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError as e:
+        raise IdentityError(f"{problem}: {_why(e)}") from None
+
+
+def _why(error: ssl.SSLError) -> str:
+    return (error.reason or "it cannot be read").lower().replace("_", " ")
 
 
 def _read(name: str, path: str) -> bytes:

@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.cloud_fixture import cloud as cloud  # the fixture, for every folder
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -12,6 +12,8 @@ GOOD = [frame["raw"] for frame in FRAMES if frame["checksum_ok"]]
 GARBLED = [frame["raw"] for frame in FRAMES if not frame["checksum_ok"]]
 CAPTURE = b"".join(b"\n" + raw.encode() + b"\r" for raw in [*GOOD, *GARBLED])
 
+VERBS = ["control", "uplink", "csr", "replay", "decode", "provision", "override", "status", "demo"]
+
 
 def solarshed(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "solarshed", *map(str, arguments)]
@@ -26,11 +28,11 @@ def test_help_names_every_command_on_stdout() -> None:
 
     assert done.returncode == 0
     assert done.stderr == ""
-    for verb in ("control", "uplink", "replay", "decode", "demo"):
+    for verb in VERBS:
         assert f"    {verb} " in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["control", "uplink", "replay", "decode", "demo"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_command_has_a_help_of_its_own(verb: str) -> None:
     done = solarshed(verb, "--help")
 
@@ -60,6 +62,18 @@ def test_version_is_the_distributions() -> None:
         ["demo", "--for", "-5"],
         ["demo", "--port", "99999"],
         ["demo", "--port", "page"],
+        ["provision"],
+        ["provision", "shed/2"],
+        ["provision", "shed", "--csr", "x", "--revoke"],
+        ["provision", "shed", "--out", "x", "--revoke"],
+        ["override", "shed"],
+        ["override", "shed", "off"],
+        ["override", "shed", "grid", "--for", "90"],
+        ["override", "shed", "grid", "--for", "25h"],
+        ["override", "shed", "grid", "--wait", "0"],
+        ["override", "shed", "auto", "--for", "2h"],
+        ["status"],
+        ["status", "shed", "hut"],
     ],
     ids=" ".join,
 )
@@ -122,6 +136,7 @@ def test_decode_of_nothing_is_no_failure() -> None:
         ),
         (["control", "--config", "{}/missing.toml"], "solarshed control: settings file {}/missing.toml: No such"),
         (["uplink", "--config", "{}/missing.toml"], "solarshed uplink: settings file {}/missing.toml: No such"),
+        (["csr", "--config", "{}/missing.toml"], "solarshed csr: settings file {}/missing.toml: No such"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
@@ -275,3 +290,45 @@ def test_doctor_prints_its_findings_on_stdout_and_nothing_else_with_status_1(tmp
     assert lines[0].startswith("FAIL  settings         settings file ")
     assert lines[1].endswith("-> write one, or name one with --config")
     assert " checks: " in lines[-1]
+
+
+def test_an_override_of_more_than_a_day_is_refused_with_the_reason() -> None:
+    done = solarshed("override", "shed", "grid", "--for", "25h")
+
+    assert "'25h' is too long: the device ends every override after 24 h; write 24h at most" in done.stderr
+
+
+def test_csr_prints_a_request_and_says_on_stderr_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f'thing = "hut-2"\n[uplink]\nprivate_key = "{tmp_path / "private.key"}"\n')
+
+    done = solarshed("csr", "--config", tmp_path / "config.toml")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("-----BEGIN CERTIFICATE REQUEST-----\n")
+    assert done.stdout.endswith("-----END CERTIFICATE REQUEST-----\n")
+    assert "solarshed provision hut-2 --csr FILE" in done.stderr
+
+
+def test_csr_where_no_key_can_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f'[uplink]\nprivate_key = "{tmp_path / "missing" / "private.key"}"\n')
+
+    done = solarshed("csr", "--config", tmp_path / "config.toml")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"solarshed csr: the key {tmp_path}/missing/private.key cannot be made: No such file")
+
+
+@pytest.mark.parametrize(
+    "verb", [["status", "shed"], ["override", "shed", "auto"], ["provision", "shed"]], ids=" ".join
+)
+def test_a_machine_without_the_owners_libraries_says_what_to_install(verb: list[str]) -> None:
+    program = f"import sys; sys.modules['boto3'] = None; import solarshed; sys.exit(solarshed.main({verb!r}))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"solarshed {verb[0]}: boto3 is not installed here; run this on your laptop, after: pip install "
+        "'solarshed[owner]'\n"
+    )

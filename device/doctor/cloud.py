@@ -53,7 +53,7 @@ def check_endpoint(uplink: Uplink, machine: Machine) -> Finding:
         return skipped("uplink.endpoint is empty: this shed reports to no one")
     where = f"{uplink.endpoint}:{uplink.port}"
     try:
-        context = ssl.create_default_context(cafile=uplink.ca)
+        context = ssl.create_default_context(cafile=uplink.ca or None)
         context.load_cert_chain(uplink.certificate, uplink.private_key)
     except OSError:  # ssl.SSLError is one
         return skipped("needs the certificate above")
@@ -100,7 +100,9 @@ def _why_no_connection(error: OSError, uplink: Uplink, timeout_s: float) -> tupl
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message.rstrip('.')}", _VERIFY_REMEDIES.get(
             error.verify_code,
-            f"see that uplink.ca {uplink.ca} is the CA of this endpoint (AWS: AmazonRootCA1.pem)",
+            f"see that uplink.ca {uplink.ca} is the CA of this endpoint, or leave it out for the system's own"
+            if uplink.ca
+            else "install this system's CA certificates: sudo apt-get install ca-certificates",
         )
     if isinstance(error, ssl.SSLEOFError | ConnectionError) or _alert(error):
         return (

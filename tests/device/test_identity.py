@@ -1,4 +1,7 @@
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -6,10 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from device.identity import IdentityError, check, make_key_and_request
+from device.identity import IdentityError, check, expiry, make_key_and_request
 from device.settings import Uplink
 
 
@@ -57,18 +60,80 @@ def test_the_request_is_the_keys_own_for_that_thing_and_holds_no_key(tmp_path: P
     assert "PRIVATE" not in pem
 
 
-def test_a_key_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
-    make_key_and_request("shed", tmp_path / "private.key")
+def test_a_key_that_is_there_stays_and_signs_the_next_request_too(tmp_path: Path) -> None:
+    first = x509.load_pem_x509_csr(make_key_and_request("shed", tmp_path / "private.key").encode())
     before = (tmp_path / "private.key").read_bytes()
 
-    with pytest.raises(FileExistsError):
-        make_key_and_request("shed", tmp_path / "private.key")
+    second = x509.load_pem_x509_csr(make_key_and_request("shed", tmp_path / "private.key").encode())
 
     assert (tmp_path / "private.key").read_bytes() == before
+    assert second.public_key() == first.public_key()
+    assert [file.name for file in tmp_path.iterdir()] == ["private.key"]
+
+
+def test_two_who_make_the_key_at_once_get_requests_for_the_same_one(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        requests = list(pool.map(lambda _: make_key_and_request("shed", tmp_path / "private.key"), range(8)))
+
+    the_key = private_key(tmp_path / "private.key").public_key()
+    assert all(x509.load_pem_x509_csr(request.encode()).public_key() == the_key for request in requests)
+
+
+@pytest.mark.parametrize("content", [b"", b"not PEM"])
+def test_a_request_from_a_file_that_is_no_key_is_refused_and_the_file_stays(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "private.key").write_bytes(content)
+
+    with pytest.raises(IdentityError, match=r"private\.key is not a PEM key without password: .*; move it away"):
+        make_key_and_request("shed", tmp_path / "private.key")
+
+    assert (tmp_path / "private.key").read_bytes() == content
+
+
+def test_a_key_where_nothing_can_be_written_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match=r"private\.key cannot be made: No such file or directory; make its folder"):
+        make_key_and_request("shed", tmp_path / "missing" / "private.key")
 
 
 def test_files_that_fit_each_other_are_accepted(uplink: Uplink) -> None:
     check(uplink)
+
+
+def test_without_a_ca_the_systems_trust_store_is_meant(uplink: Uplink) -> None:
+    check(replace(uplink, ca=""))
+
+
+def test_checking_needs_no_cryptography_library(uplink: Uplink) -> None:
+    program = (
+        "import sys; from device.identity import check; from device.settings import Uplink; "
+        f"check(Uplink(certificate={uplink.certificate!r}, private_key={uplink.private_key!r}, ca={uplink.ca!r})); "
+        "print('cryptography' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
+
+
+def test_N11_the_end_of_the_certificate_is_known_in_utc(uplink: Uplink) -> None:
+    assert expiry(uplink) == datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=9999)
+
+
+@pytest.mark.parametrize("content", [None, b"not PEM"])
+def test_N11_the_end_of_a_certificate_that_cannot_be_read_is_unknown(content: bytes | None, uplink: Uplink) -> None:
+    Path(uplink.certificate).unlink()
+    if content is not None:
+        Path(uplink.certificate).write_bytes(content)
+
+    assert expiry(uplink) is None
+
+
+def test_a_key_of_another_kind_than_the_certificates_is_refused(uplink: Uplink) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    Path(uplink.private_key).write_bytes(pem)
+
+    with pytest.raises(IdentityError, match="does not belong to the key"):
+        check(uplink)
 
 
 def test_a_certificate_of_another_key_is_refused_with_the_remedy(uplink: Uplink, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from demo.settings import write_settings
 from device.identity import make_key_and_request
 from device.outbox import Outbox, Stream
 from device.settings import Uplink
-from tests.e2e.conftest import Cloud
+from tests.cloud_fixture import Cloud
 
 pytestmark = [pytest.mark.xdist_group("emulator"), pytest.mark.timeout(240)]
 

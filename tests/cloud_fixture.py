@@ -1,32 +1,42 @@
-"""One emulated AWS with this project's stack in it, shared by all tests of this folder."""
+"""One emulated AWS with this project's stack in it, shared by all tests that ask for it.
+
+They are of xdist's group "emulator", so that one process runs them all and makes it once.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo.deployment import create_table, deploy
-from demo.emulator import Emulator, client
-from demo.timestream.server import Endpoint, serve
+if TYPE_CHECKING:
+    from demo.emulator import Emulator
+    from demo.timestream.server import Endpoint
 
 
 @dataclass(frozen=True)
 class Cloud:
     """The cloud half on this machine."""
 
-    emulator: Emulator
-    timestream: Endpoint
+    emulator: "Emulator"
+    timestream: "Endpoint"
     outputs: dict[str, str]
 
     def query(self) -> Any:  # noqa: ANN401 - a boto3 client
         """A timestream-query client of the stand-in."""
+        from demo.emulator import client
+
         return client("timestream-query", self.timestream.url)
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    # Every test run loads this module; only those with such a test need all this.
+    from demo.deployment import create_table, deploy
+    from demo.emulator import Emulator, client
+    from demo.timestream.server import serve
+
     directory: Path = tmp_path_factory.mktemp("cloud")
     with serve() as timestream:
         emulator = Emulator(directory, {"AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url}, keep_state=True)

@@ -1,0 +1,1 @@
+"""What the owner runs on a laptop, with boto3 and an ordinary AWS profile: provision, override, status."""

@@ -1,0 +1,85 @@
+"""Times, durations and names as the owner writes and reads them. Needs nothing but the standard library."""
+
+import re
+from datetime import UTC, datetime
+
+from contract.positions import Position, Reason
+
+# The device ends every override then, whatever `until` says.
+LONGEST_OVERRIDE_S = 24 * 3600
+
+_DURATION = re.compile(r"(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?")
+
+RELAYS = {Position.GRID: "relays closed", Position.BATTERY: "relays open"}
+
+REASONS = {
+    Reason.OVER_TEMPERATURE: "the relay box is too hot",
+    Reason.THERMOMETER_LOST: "the thermometer of the relay box gives no reading",
+    Reason.RELAY_FAULT: "a relay fault is latched: look at the relays, then run `solarshed clear-fault` on the Pi",
+    Reason.OVERRIDE: "you asked for it",
+    Reason.BATTERY_MONITOR_LOST: "the battery monitor gives no reading",
+    Reason.BATTERY_LOW: "the battery is low",
+    Reason.BATTERY_RECOVERED: "the battery has recovered",
+    Reason.HOLD: "nothing asks for a change",
+    Reason.NO_DATA: "not all readings have come in yet",
+    Reason.RELAY_CHATTER: "the relays have moved too often today",
+    Reason.INTERNAL_ERROR: "the decision itself failed: see `journalctl -u solarshed-control` on the Pi",
+    Reason.STOPPED: "control was stopped on the Pi",
+}
+
+
+def duration_s(text: str) -> int:
+    """Seconds in `text`, such as 90s, 45m, 2h or 1h30m.
+
+    Raises:
+        ValueError: it is none, or longer than the device keeps an override.
+    """
+    match = _DURATION.fullmatch(text)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total_s = hours * 3600 + minutes * 60 + seconds
+    if total_s == 0:
+        raise ValueError(f"{text!r} is no duration; write one such as 90s, 45m, 2h or 1h30m")
+    if total_s > LONGEST_OVERRIDE_S:
+        raise ValueError(f"{text!r} is too long: the device ends every override after 24 h; write 24h at most")
+    return total_s
+
+
+def duration(seconds: float) -> str:
+    """Rounded to what matters: 45 s, 12 min, 1 h 30 min, 3 days."""
+    whole_s = max(0, round(seconds))
+    if whole_s < 90:
+        return f"{whole_s} s"
+    minutes = round(whole_s / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return f"{round(minutes / 1440)} days"
+
+
+def clock(time_s: float, now_s: float) -> str:
+    """Epoch seconds as this machine's time of day, with the date where it is not today's."""
+    time, now = (datetime.fromtimestamp(seconds, UTC).astimezone() for seconds in (time_s, now_s))
+    return f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
+
+
+def until(time_s: float, now_s: float) -> str:
+    """Such as: until 18:30 (in 2 h); or, where it is past: until 18:30 (20 min ago)."""
+    left_s = time_s - now_s
+    return f"until {clock(time_s, now_s)} ({f'in {duration(left_s)}' if left_s > 0 else f'{duration(-left_s)} ago'})"
+
+
+def why(reason: str) -> str:
+    """A reason in words; one that this program does not know yet stays as it is."""
+    return REASONS[Reason(reason)] if reason in list(Reason) else reason
+
+
+def relays(position: str) -> str:
+    """How the relays stand for that: relays closed, relays open."""
+    return RELAYS[Position(position)] if position in list(Position) else f"position {position}"
+
+
+def printable(text: str, most: int = 200) -> str:
+    """`text` without what could steer a terminal, shortened."""
+    clean = "".join(character if character.isprintable() else "?" for character in text)
+    return clean if len(clean) <= most else clean[: most - 3] + "..."

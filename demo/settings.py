@@ -13,7 +13,8 @@ NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, 
 SHORTENED = (
     "low hold 1 s (production: 60 s), recover hold 2 s (5 min), least time on grid 4 s (30 min) and on battery 2 s "
     "(5 min), cooling 2 s (10 min), AC feedback 2 to 5 s (10 s to 5 min), a lost sensor 4 to 10 s (2 to 30 min), "
-    "transfers counted over 2 min (a day), a sample a second (a minute), a heartbeat every 5 s (5 min)"
+    "transfers counted over 2 min (a day), an override moves the relays 1 s after they moved (1 min), "
+    "a sample a second (a minute), a heartbeat every 5 s (5 min)"
 )
 
 
@@ -55,6 +56,7 @@ stale_after_s = 3
 [relays]
 most_transfers = 24
 most_transfers_within_s = 120
+override_pause_s = 1
 
 [feedback]
 settle_s = 2
@@ -65,6 +67,7 @@ grid_rejected_after_s = 5
 tick_s = 0.25
 sample_interval_s = 1
 heartbeat_interval_s = 5
+write_interval_s = 0
 boot_grace_s = 10
 
 [uplink]

@@ -24,11 +24,15 @@ _NOT_MEASURES = ("device", "port")
 
 @dataclass(frozen=True)
 class Entry:
-    """What one decision leads to. Each text is JSON; None = nothing of that kind is due."""
+    """What one decision leads to. Each text is JSON; None = nothing of that kind is due.
+
+    `is_routine`: nothing has changed, so that a sample may wait for others to be written with.
+    """
 
     sample: str | None
     heartbeat: str | None
     alerts: tuple[str, ...]
+    is_routine: bool = False
 
 
 class Journal:
@@ -80,7 +84,7 @@ class Journal:
         if now_s - self._beat_at_s >= self._heartbeat_interval_s:
             self._beat_at_s = now_s
             heartbeat = messages.encode(self._heartbeat(decision, seen.readings, now_s))
-        return Entry(sample, heartbeat, tuple(alerts))
+        return Entry(sample, heartbeat, tuple(alerts), is_routine=not changed)
 
     def _stamp(self) -> dict[str, Any]:
         return {

@@ -5,35 +5,76 @@ the broker has acknowledged it. A row's id is its sequence number: it grows by o
 file lives, over restarts and boots, so that whoever receives the stream can see that nothing is missing. A heartbeat
 is replaced, not queued: an old one would say that a dead device is alive.
 
+The file has a cap in bytes. Over it the appender makes room, and counts in the file what it has dropped:
+
+1. what is in quarantine, which nobody would deliver;
+2. every second of the oldest routine samples that have not been thinned yet, or have been once, twice and so on:
+   whichever are the most. So a long outage gets sparser with age, as 1 : age, and no part of it vanishes;
+3. where no routine sample is left, the oldest of the others (transitions);
+4. then the oldest alerts.
+
+A message that the broker refuses for good, or that no broker would take, goes into quarantine: the newest of those are
+kept to be looked at.
+
 A file that SQLite finds damaged is moved aside by the process that appends, and by no other: the reader only looks
 whether the file is still the one that it has open (`is_current`), and opens the new one.
 """
 
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.errors import SolarshedError
+from device.packing import PackedError, pack, unpack
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "outbox.sqlite"
 DAMAGED_NAME = "outbox.sqlite.damaged"
 
-_SCHEMA_VERSION = 1
+DEFAULT_MOST_BYTES = 64 * 1024 * 1024
+MOST_QUARANTINED = 100
+
+_SCHEMA_VERSION = 2
 _SCHEMA = """
-CREATE TABLE telemetry (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL);
-CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL);
+CREATE TABLE telemetry (id INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL, is_routine INTEGER NOT NULL);
+CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL);
 CREATE TABLE heartbeat (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     beat INTEGER NOT NULL,
     payload TEXT NOT NULL
 );
 """
+# Since version 2.
+_SCHEMA_OF_WHAT_IS_GIVEN_UP = """
+CREATE TABLE dropped (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE thinning (times INTEGER PRIMARY KEY, up_to_id INTEGER NOT NULL);
+CREATE TABLE quarantine (
+    number INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    why TEXT NOT NULL
+);
+"""
+# Whether a sample of an older version is routine is not known; nearly all are.
+_FROM_VERSION_1 = """
+ALTER TABLE telemetry ADD COLUMN is_routine INTEGER NOT NULL DEFAULT 1;
+UPDATE telemetry SET payload = packed(payload);
+UPDATE alert SET payload = packed(payload);
+"""
+# The log beside the file is as large at most once it has been written back, which SQLite does at about the same size.
+_MOST_LOG_BYTES = 4 * 1024 * 1024
+# The part of the cap that is left free, and the part that is freed at a time: room is not made at every append.
+_ROOM = 32
+_ROWS_AT_A_TIME = 256
+_FEWEST_TO_THIN = 2
 _BUSY_TIMEOUT_S = 5.0
 _BUSY_RETRY_S = 0.05
 # What the card has lost may lie where only uplink reads: a look at all of it now and then finds that as well.
@@ -47,17 +88,56 @@ class Stream(StrEnum):
     ALERT = "alert"
 
 
+class Dropped(StrEnum):
+    """What is counted when it is given up."""
+
+    SAMPLES_THINNED = "samples_thinned"
+    TRANSITIONS_DROPPED = "transitions_dropped"
+    ALERTS_DROPPED = "alerts_dropped"
+    MESSAGES_QUARANTINED = "messages_quarantined"
+
+
+class Message(NamedTuple):
+    """What to append: JSON text. A routine sample is one that nothing but the time of day asked for."""
+
+    stream: Stream
+    payload: str
+    is_routine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Samples that have been thinned `times` times."""
+
+    times: int
+    after_id: int
+    up_to_id: int
+
+    @property
+    def rows(self) -> float:
+        """How many are left, about."""
+        return math.ldexp(self.up_to_id - self.after_id, -self.times)
+
+
 class OutboxError(SolarshedError, OSError):
     """The outbox cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message to deliver. `id` is its sequence number, `payload` JSON text."""
+    """One message to deliver. `id` is its sequence number, `payload` JSON text; "" = what was kept is not whole."""
 
     id: int
     stream: Stream
     payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A message that is not delivered any more, and why."""
+
+    row: Row
+    why: str
 
 
 class _DamagedError(sqlite3.DatabaseError):
@@ -67,16 +147,18 @@ class _DamagedError(sqlite3.DatabaseError):
 class Outbox:
     """One process's connection. Use it from one thread only."""
 
-    def __init__(self, directory: Path, *, is_appender: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_appender: bool = False, most_bytes: int = DEFAULT_MOST_BYTES) -> None:
         """Open the outbox in `directory`, made if it is not there.
 
-        The appender, one process at a time, moves a damaged file aside and makes a new one.
+        The appender, one process at a time, moves a damaged file aside and makes a new one, and keeps the file within
+        `most_bytes`. The log beside it has up to 4 MB more.
 
         Raises:
             OutboxError: the directory or the file cannot be used.
         """
         self._path = directory / FILE_NAME
         self._is_appender = is_appender
+        self._most_bytes = most_bytes
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connect(may_start_anew=self._is_appender)
@@ -137,17 +219,22 @@ class Outbox:
 
     def _prepare(self) -> None:
         self._switch_to_wal()
+        self._db.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
         # A power cut may take the last commits, never the file: enough for samples, and kind to the card.
         self._db.execute("PRAGMA synchronous = NORMAL")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            elif version != _SCHEMA_VERSION:
+            if version > _SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"has version {version}, this software knows {_SCHEMA_VERSION}")
+            if version < _SCHEMA_VERSION:
+                self._begin_with(_SCHEMA if version == 0 else _FROM_VERSION_1)
+
+    def _begin_with(self, statements: str) -> None:
+        self._db.create_function("packed", 1, pack)
+        for statement in (statements + _SCHEMA_OF_WHAT_IS_GIVEN_UP).split(";"):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _switch_to_wal(self) -> None:
         # Here SQLite itself does not wait for the other process; control and uplink make the file at the same moment.
@@ -162,8 +249,10 @@ class Outbox:
             else:
                 return
 
-    def append(self, rows: Sequence[tuple[Stream, str]], heartbeat: str | None = None) -> None:
+    def append(self, rows: Sequence[tuple[Stream, str] | Message], heartbeat: str | None = None) -> None:
         """Add messages, and put a new heartbeat in place of the old one, in one transaction: all of it or nothing.
+
+        A pair is a message that is not routine.
 
         Raises:
             sqlite3.Error, OSError: the disk is full, read-only or failing; or another process has been writing for
@@ -179,24 +268,149 @@ class Outbox:
             self._start_anew(e)
             self._append(rows, heartbeat)
 
-    def _append(self, rows: Sequence[tuple[Stream, str]], heartbeat: str | None) -> None:
+    def _append(self, rows: Sequence[tuple[Stream, str] | Message], heartbeat: str | None) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            for stream, payload in rows:
-                self._db.execute(f"INSERT INTO {stream} (payload) VALUES (?)", (payload,))
+            for row in rows:
+                self._insert(Message(*row))
             if heartbeat is not None:
                 self.replace_heartbeat(heartbeat)
+            if self._is_appender:
+                self._make_room()
+
+    def _insert(self, message: Message) -> None:
+        packed = pack(message.payload)
+        if message.stream is Stream.TELEMETRY:
+            values = (packed, message.is_routine)
+            self._db.execute("INSERT INTO telemetry (payload, is_routine) VALUES (?, ?)", values)
+        else:
+            self._db.execute(f"INSERT INTO {message.stream} (payload) VALUES (?)", (packed,))
+
+    # The cap. All of this is part of the transaction of an append.
+
+    def _make_room(self) -> None:
+        room_bytes = self._most_bytes // _ROOM
+        if self._used_bytes() <= self._most_bytes - room_bytes:
+            return
+        self._db.execute("DELETE FROM quarantine")
+        for drop_some in (self._thin, self._drop_oldest_samples, self._drop_oldest_alerts):
+            while self._used_bytes() > self._most_bytes - 2 * room_bytes:
+                if not drop_some():
+                    break
+
+    def _used_bytes(self) -> int:
+        """What the file's pages in use take; the others are filled before the file grows."""
+        pages, free, page_bytes = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * page_bytes
+
+    def _thin(self) -> bool:
+        """Drop every second routine sample of some hundred rows; false when too few are left to choose from."""
+        span = self._densest()
+        if span is None:
+            return False
+        rows = self._db.execute(
+            "SELECT id, payload, is_routine FROM telemetry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (span.after_id, span.up_to_id, _ROWS_AT_A_TIME),
+        ).fetchall()
+        self._db.execute(
+            "INSERT INTO thinning VALUES (?, ?) ON CONFLICT (times) DO UPDATE SET up_to_id = excluded.up_to_id",
+            (span.times + 1, rows[-1][0] if rows else span.up_to_id),
+        )
+        dropped = {id_ for id_, _, _ in [row for row in rows if row[2]][1::2]}
+        if dropped:
+            # Only pages that are empty come free: what is kept must move together.
+            self._db.execute("DELETE FROM telemetry WHERE id BETWEEN ? AND ?", (rows[0][0], rows[-1][0]))
+            kept = [row for row in rows if row[0] not in dropped]
+            self._db.executemany("INSERT INTO telemetry (id, payload, is_routine) VALUES (?, ?, ?)", kept)
+            self._count(Dropped.SAMPLES_THINNED, len(dropped))
+        return True
+
+    def _densest(self) -> _Span | None:
+        """Of the spans that have been thinned equally often, the one with the most rows, as far as ids tell."""
+        (oldest,) = self._db.execute("SELECT MIN(id) FROM telemetry").fetchone()
+        (newest,) = self._db.execute("SELECT MAX(id) FROM telemetry").fetchone()
+        if oldest is None:
+            return None
+        thinned_up_to = dict(self._db.execute("SELECT times, up_to_id FROM thinning"))
+        spans, up_to_id = [], newest
+        for times in range(len(thinned_up_to) + 1):
+            after_id = max(thinned_up_to.get(times + 1, 0), oldest - 1)
+            spans.append(_Span(times, after_id, up_to_id))
+            up_to_id = after_id
+        densest = max(spans, key=lambda span: span.rows)
+        return densest if densest.rows >= _FEWEST_TO_THIN else None
+
+    def _drop_oldest_samples(self) -> bool:
+        """Drop the oldest routine samples that thinning has left, or else the oldest others; false without any."""
+        routine = self._drop_oldest("telemetry WHERE is_routine")
+        self._count(Dropped.SAMPLES_THINNED, routine)
+        transitions = 0 if routine else self._drop_oldest("telemetry")
+        self._count(Dropped.TRANSITIONS_DROPPED, transitions)
+        return routine + transitions > 0
+
+    def _drop_oldest_alerts(self) -> bool:
+        alerts = self._drop_oldest("alert")
+        self._count(Dropped.ALERTS_DROPPED, alerts)
+        return alerts > 0
+
+    def _drop_oldest(self, of: str) -> int:
+        table = of.partition(" ")[0]
+        return self._db.execute(
+            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {of} ORDER BY id LIMIT {_ROWS_AT_A_TIME})"
+        ).rowcount
+
+    def _count(self, what: Dropped, count: int) -> None:
+        if count:
+            self._db.execute(
+                "INSERT INTO dropped VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET count = count + excluded.count",
+                (what, count),
+            )
+
+    def dropped(self) -> dict[str, int]:
+        """How many messages have ever been given up in this file, by `Dropped`'s names."""
+        counts = {what.value: 0 for what in Dropped}
+        return counts | dict(self._db.execute("SELECT what, count FROM dropped"))
 
     def oldest(self, stream: Stream, limit: int, after_id: int = 0) -> list[Row]:
         """Up to `limit` rows of `stream`, oldest first, with ids above `after_id`."""
         rows = self._db.execute(f"SELECT id, payload FROM {stream} WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit))
-        return [Row(id_, stream, payload) for id_, payload in rows]
+        return [Row(id_, stream, _unpacked(packed)) for id_, packed in rows]
 
     def delete(self, stream: Stream, ids: Sequence[int]) -> None:
         """Remove rows that have arrived."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(f"DELETE FROM {stream} WHERE id = ?", [(id_,) for id_ in ids])
+
+    def quarantine(self, stream: Stream, ids: Sequence[int], why: str) -> int:
+        """Deliver these rows no more, and return how many of them were there.
+
+        The newest MOST_QUARANTINED of all such rows are kept, to be looked at.
+        """
+        count = 0
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            for id_ in ids:
+                moved = self._db.execute(
+                    f"INSERT INTO quarantine (stream, id, payload, why) SELECT ?, id, payload, ? FROM {stream}"
+                    " WHERE id = ?",
+                    (stream, why, id_),
+                )
+                count += moved.rowcount
+                self._db.execute(f"DELETE FROM {stream} WHERE id = ?", (id_,))
+            self._count(Dropped.MESSAGES_QUARANTINED, count)
+            self._db.execute(
+                "DELETE FROM quarantine WHERE number <= (SELECT MAX(number) FROM quarantine) - ?", (MOST_QUARANTINED,)
+            )
+        return count
+
+    def quarantined(self) -> list[Quarantined]:
+        """What is in quarantine, oldest first."""
+        rows = self._db.execute("SELECT stream, id, payload, why FROM quarantine ORDER BY number")
+        return [Quarantined(Row(id_, Stream(stream), _unpacked(packed)), why) for stream, id_, packed, why in rows]
 
     def waiting(self, stream: Stream) -> int:
         """How many messages of `stream` wait to be delivered."""
@@ -231,6 +445,13 @@ class Outbox:
     def close(self) -> None:
         """Close the connection. Harmless when repeated."""
         self._db.close()
+
+
+def _unpacked(packed: bytes) -> str:
+    try:
+        return unpack(packed)
+    except PackedError:
+        return ""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -129,6 +129,7 @@ class Relays:
     pins: tuple[int, int] = (17, 27)
     most_transfers: int = field(default=12, metadata={"low": 4, "high": 100})
     most_transfers_within_s: float = _number(86400.0, 60.0, 86400.0)
+    override_pause_s: float = _number(60.0, 1.0, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -159,18 +160,23 @@ class Control:
     tick_s: float = _number(1.0, 0.05, 5.0)
     sample_interval_s: float = _number(60.0, 0.5, 3600.0)
     heartbeat_interval_s: float = _number(300.0, 1.0, 900.0)
+    write_interval_s: float = _number(300.0, 0.0, 3600.0)
+    outbox_most_mb: int = field(default=64, metadata={"low": 1, "high": 1024})
     boot_grace_s: float = _number(60.0, 0.0, 600.0)
 
 
 @dataclass(frozen=True)
 class Uplink:
-    """Where and as whom to connect. The private key was made on this machine and never leaves it."""
+    """Where and as whom to connect. The private key was made on this machine and never leaves it.
+
+    `ca` is the authority that signed the endpoint's certificate; empty: any that this system trusts.
+    """
 
     endpoint: str = ""
     port: int = 8883
     certificate: str = "/etc/solarshed/certificate.pem"
     private_key: str = "/etc/solarshed/private.key"
-    ca: str = "/etc/solarshed/ca.pem"
+    ca: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,7 @@ class Settings:
             boot_grace_s=self.control.boot_grace_s,
             most_transfers=self.relays.most_transfers,
             most_transfers_within_s=self.relays.most_transfers_within_s,
+            override_pause_s=self.relays.override_pause_s,
             ac_settle_s=self.feedback.settle_s,
             grid_absent_after_s=self.feedback.grid_absent_after_s,
             grid_rejected_after_s=self.feedback.grid_rejected_after_s,

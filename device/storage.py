@@ -4,6 +4,9 @@ There are two places. The state directory, on the card, is where everything goes
 while the card fails or hangs, alerts and the heartbeat go to an outbox there, so that uplink can say that it does.
 Samples wait in this process meanwhile.
 
+Samples without news wait in this process anyway, to be written together: a card wears by the number of writes. Whatever
+is news (a change, an alert, a heartbeat) takes them all along, in their order and in one transaction.
+
 The two outboxes are delivered independently, so an alert of the one may overtake an earlier one of the other, and one
 that was being written to a card that hangs may arrive twice: an alert's `time_ms` says which of two is the newer.
 """
@@ -19,7 +22,7 @@ from pathlib import Path
 
 from device import state_file
 from device.journal import Entry
-from device.outbox import Outbox, Stream
+from device.outbox import DEFAULT_MOST_BYTES, Dropped, Message, Outbox, Stream
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +31,10 @@ MOST_WAITING = 1500
 RETRY_S = 2.0
 # A write that has not returned for so long hangs.
 HANGING_AFTER_S = 5.0
-# As much as one transaction takes of a backlog.
+# As much as one transaction takes of a backlog. So many samples wait no longer, whatever the write interval.
 _MOST_IN_BATCH = 100
+# Of the runtime directory's outbox: it is in memory.
+RUNTIME_MOST_BYTES = 8 * 1024 * 1024
 _POLL_S = 0.5
 _CLOSE_TIMEOUT_S = 2.0
 # As much of that as the state directory gets; the rest is for saving the alerts.
@@ -48,12 +53,21 @@ class _Part(StrEnum):
 _Numbered = tuple[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A sample that waits. `due_s`: when it is to be written at the latest, by the monotonic clock."""
+
+    text: str
+    is_routine: bool
+    due_s: float
+
+
 @dataclass
 class _Batch:
     """What is on its way to an outbox. Its alerts and heartbeat may be taken out while a write hangs."""
 
     alerts: list[_Numbered]
-    samples: list[str]
+    samples: list[_Sample]
     heartbeat: _Numbered | None
 
     def __bool__(self) -> bool:
@@ -65,8 +79,8 @@ class _Batch:
         Raises:
             OSError, sqlite3.Error: see `Outbox.append`.
         """
-        rows = [(Stream.ALERT, alert) for _, alert in self.alerts]
-        rows += [(Stream.TELEMETRY, sample) for sample in self.samples]
+        rows = [Message(Stream.ALERT, alert) for _, alert in self.alerts]
+        rows += [Message(Stream.TELEMETRY, sample.text, sample.is_routine) for sample in self.samples]
         heartbeat = self.heartbeat
         outbox.append(rows, heartbeat and heartbeat[1])
 
@@ -74,9 +88,11 @@ class _Batch:
 class _Opened:
     """The outbox of a directory, opened when needed and given up after every error. For one thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, most_bytes: int) -> None:
         self._directory = directory
+        self._most_bytes = most_bytes
         self._outbox: Outbox | None = None
+        self.dropped: dict[str, int] = {}
 
     def write(self, batch: _Batch) -> None:
         """Write `batch`.
@@ -87,8 +103,9 @@ class _Opened:
         try:
             if self._outbox is not None and not self._outbox.is_current():
                 self.close()
-            self._outbox = self._outbox or Outbox(self._directory, is_appender=True)
+            self._outbox = self._outbox or Outbox(self._directory, is_appender=True, most_bytes=self._most_bytes)
             batch.write_to(self._outbox)
+            self.dropped = self._outbox.dropped()
         except (OSError, sqlite3.Error):
             self.close()
             raise
@@ -103,19 +120,32 @@ class _Opened:
 class Storage:
     """Takes entries and the newest state, never makes anybody wait, and outlasts a disk that fails.
 
-    `dropped` counts the messages that were given up because more than MOST_WAITING waited: samples, and alerts only
-    when there was no sample left to drop.
+    `dropped` counts the messages that were given up because more than MOST_WAITING waited: routine samples, the others
+    when there was none of those, and alerts only when there was no sample left to drop.
     """
 
-    def __init__(self, directory: Path, runtime_directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        runtime_directory: Path,
+        *,
+        write_interval_s: float = 0.0,
+        outbox_most_bytes: int = DEFAULT_MOST_BYTES,
+    ) -> None:
+        """`write_interval_s`: how long a routine sample may wait to be written together with others."""
         self.dropped = 0
         self._directory = directory
         self._runtime_directory = runtime_directory
+        self._write_interval_s = write_interval_s
+        self._outbox = _Opened(directory, outbox_most_bytes)
+        self._runtime_outbox = _Opened(runtime_directory, min(outbox_most_bytes, RUNTIME_MOST_BYTES))
         # Guards everything below; nobody holds it while waiting for a disk or the log.
         self._changed = threading.Condition()
         self._taken = 0
         self._alerts: deque[_Numbered] = deque()
-        self._samples: deque[str] = deque()
+        self._samples: deque[_Sample] = deque()
+        # Everything that waits is to be written now, in as many batches as it takes.
+        self._is_flushing = False
         self._heartbeat: _Numbered | None = None
         self._state_text: str | None = None
         self._kept_text: str | None = None
@@ -138,13 +168,23 @@ class Storage:
         with self._changed:
             return bool(self._failing) or self._is_hanging()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What has been given up: `samples_dropped` by this process, `Outbox.dropped` of both as of the last write."""
+        files = (self._outbox.dropped, self._runtime_outbox.dropped)
+        return {"samples_dropped": self.dropped} | {
+            what.value: sum(dropped.get(what, 0) for dropped in files) for what in Dropped
+        }
+
     def put(self, entry: Entry) -> None:
-        """Take an entry to be written soon. Never waits."""
+        """Take an entry to be written: soon, or within the write interval if it is a routine sample. Never waits."""
         with self._changed:
             for alert in entry.alerts:
                 self._alerts.append(self._numbered(alert))
             if entry.sample is not None:
-                self._samples.append(entry.sample)
+                due_s = time.monotonic() + self._write_interval_s
+                self._samples.append(_Sample(entry.sample, entry.is_routine, due_s))
+                self._is_flushing = self._is_flushing or not entry.is_routine
             if entry.heartbeat is not None:
                 self._heartbeat = self._numbered(entry.heartbeat)
             self._drop_what_is_too_much()
@@ -170,32 +210,42 @@ class Storage:
     # The state directory
 
     def _run_primary(self) -> None:
-        outbox = _Opened(self._directory)
         while self._wait_for_work():
-            if not self._write_round(outbox):
+            if not self._write_round():
                 if self._closing.is_set():
                     break
                 self._closing.wait(RETRY_S)
-        outbox.close()
+        self._outbox.close()
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to write; false when there is nothing and there will be nothing."""
         with self._changed:
-            self._changed.wait_for(lambda: self._has_work() or self._closing.is_set())
+            while not self._has_work() and not self._closing.is_set():
+                self._changed.wait(self._samples[0].due_s - time.monotonic() if self._samples else None)
             return self._has_work()
 
     def _has_work(self) -> bool:
-        return bool(self._alerts or self._samples or self._heartbeat or self._state_text != self._kept_text)
+        return self._is_batch_due() or self._state_text != self._kept_text
 
-    def _write_round(self, outbox: _Opened) -> bool:
+    def _is_batch_due(self) -> bool:
+        if self._alerts or self._heartbeat:
+            return True
+        return bool(self._samples) and (
+            self._is_flushing
+            or self._closing.is_set()
+            or len(self._samples) >= _MOST_IN_BATCH
+            or time.monotonic() >= self._samples[0].due_s
+        )
+
+    def _write_round(self) -> bool:
         """Write the state and a batch, each whether or not the other one can be; say whether all went well."""
         with self._changed:
             self._writing_since_s = time.monotonic()
             state_text = self._state_text
-            batch = self._writing = self._take(_MOST_IN_BATCH)
+            batch = self._writing = self._take(_MOST_IN_BATCH if self._is_batch_due() else 0)
         try:
             state_is_kept = self._keep_state(state_text)
-            batch_is_written = self._write_batch(outbox, batch)
+            batch_is_written = self._write_batch(batch)
         finally:
             with self._changed:
                 self._writing = self._writing_since_s = None
@@ -217,11 +267,11 @@ class Storage:
         self._works(_Part.STATE_FILE)
         return True
 
-    def _write_batch(self, outbox: _Opened, batch: _Batch) -> bool:
+    def _write_batch(self, batch: _Batch) -> bool:
         if not batch:
             return True
         try:
-            outbox.write(batch)
+            self._outbox.write(batch)
         except (OSError, sqlite3.Error) as e:
             with self._changed:
                 self._put_back(batch)
@@ -233,26 +283,25 @@ class Storage:
     # The runtime directory
 
     def _run_spare(self) -> None:
-        outbox = _Opened(self._runtime_directory)
         is_complained_of = False
         while not self._closing_spare.wait(RETRY_S if is_complained_of else _POLL_S):
             self._notice_hanging()
             if not self.is_failing:
                 is_complained_of = False
                 continue
-            is_complained_of = not self._save_alerts(outbox, be_quiet=is_complained_of)
+            is_complained_of = not self._save_alerts(be_quiet=is_complained_of)
         # What the state directory has not taken by now, it does not take any more.
-        self._save_alerts(outbox, be_quiet=is_complained_of)
-        outbox.close()
+        self._save_alerts(be_quiet=is_complained_of)
+        self._runtime_outbox.close()
 
-    def _save_alerts(self, outbox: _Opened, *, be_quiet: bool) -> bool:
+    def _save_alerts(self, *, be_quiet: bool) -> bool:
         """Write alerts and the heartbeat to the runtime directory's outbox; say whether that went well."""
         with self._changed:
             batch = self._take_alerts()
         if not batch:
             return True
         try:
-            outbox.write(batch)
+            self._runtime_outbox.write(batch)
         except (OSError, sqlite3.Error) as e:
             with self._changed:
                 self._put_back(batch)
@@ -281,6 +330,7 @@ class Storage:
         alerts = [self._alerts.popleft() for _ in range(min(most, len(self._alerts)))]
         samples = [self._samples.popleft() for _ in range(min(most - len(alerts), len(self._samples)))]
         heartbeat, self._heartbeat = self._heartbeat, None
+        self._is_flushing = bool(self._samples) and (self._is_flushing or heartbeat is not None or bool(alerts))
         return _Batch(alerts, samples, heartbeat)
 
     def _take_alerts(self) -> _Batch:
@@ -298,13 +348,17 @@ class Storage:
     def _put_back(self, batch: _Batch) -> None:
         self._alerts = deque(sorted([*batch.alerts, *self._alerts]))
         self._samples.extendleft(reversed(batch.samples))
+        self._is_flushing = self._is_flushing or bool(batch.samples)
         heartbeats = [each for each in (self._heartbeat, batch.heartbeat) if each is not None]
         self._heartbeat = max(heartbeats, default=None)
         self._drop_what_is_too_much()
 
     def _drop_what_is_too_much(self) -> None:
         while len(self._alerts) + len(self._samples) > MOST_WAITING:
-            (self._samples or self._alerts).popleft()
+            if not self._samples:
+                self._alerts.popleft()
+            else:
+                del self._samples[next((n for n, sample in enumerate(self._samples) if sample.is_routine), 0)]
             self.dropped += 1
 
     # Outages: one warning at the beginning of each, one line at its end.

@@ -44,10 +44,13 @@ sensor_id = "28-{sensor}"
 directory = "{w1}"
 period_s = 0.1
 stale_after_s = 1.0
+[relays]
+override_pause_s = 1.0
 [control]
 tick_s = 0.05
 sample_interval_s = 0.5
 heartbeat_interval_s = 1.0
+write_interval_s = 0.0
 boot_grace_s = 1.0
 """
 

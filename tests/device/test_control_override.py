@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.alerts import Alert
 from contract.shadow import Mode, Wish
 from device.mailbox import LETTER_NAME, REPORT_NAME, Letter, encode_letter, put
 from device.outbox import Stream
@@ -153,3 +154,16 @@ def test_H4_a_letter_that_is_garbage_changes_nothing(shed: Shed) -> None:
 
     assert shed.on_grid()
     assert report(shed)["reason"] == "override"
+
+
+def test_N5_N8_N9_what_uplink_notices_control_raises_and_counts(shed: Shed) -> None:
+    shed.start()
+    until(shed.deciding)
+    noticed = frozenset({Alert.DUPLICATE_CLIENT_ID, Alert.DELIVERY_REFUSED, Alert.SHADOW_UNAVAILABLE})
+
+    put(shed.runtime, LETTER_NAME, encode_letter(Letter(alerts=noticed, counts={"connections": 3})))
+    until(lambda: noticed <= {row["alert"] for row in shed.rows(Stream.ALERT)})
+    until(lambda: noticed <= set(report(shed)["alerts"]))
+
+    assert report(shed)["counts"]["connections"] == 3
+    assert shed.rows(Stream.TELEMETRY)[-1]["devices"]["pi0"]["connections"] == 3

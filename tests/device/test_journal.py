@@ -148,6 +148,19 @@ def test_a_sample_at_a_change_starts_the_interval_again() -> None:
     assert at_60_s.sample is not None
 
 
+def test_an_entry_is_routine_unless_position_reason_or_an_alert_has_changed() -> None:
+    bench = Bench()
+    decisions = [HOLD, HOLD, LOW, LOW, RECOVERED, HOLD, HOLD, LOW_BUT_WAITING, LOW_BUT_WAITING]
+
+    entries = []
+    for each in decisions:
+        entries.append(bench.record(each))
+        bench.clock.now_s += 60.0
+
+    assert [entry.is_routine for entry in entries] == [False, True, False, True, False, False, True, False, True]
+    assert all(entry.sample is not None for entry in entries)
+
+
 def test_a_sample_says_what_was_seen_and_decided() -> None:
     bench = Bench()
     bench.clock.is_synchronised = False

@@ -1,3 +1,4 @@
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -7,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from device.outbox import DAMAGED_NAME, FILE_NAME, Outbox, OutboxError, Row, Stream
+from device.outbox import (
+    DAMAGED_NAME,
+    FILE_NAME,
+    MOST_QUARANTINED,
+    Message,
+    Outbox,
+    OutboxError,
+    Quarantined,
+    Row,
+    Stream,
+)
+from device.packing import pack
+from tests.device.minutes import samples
 
 # Appends when told to.
 CHILD = """
@@ -193,15 +206,15 @@ def test_P3_a_file_of_a_newer_schema_is_refused_untouched_and_let_go_of(tmp_path
     outbox.append([(Stream.TELEMETRY, "kept")])
     outbox.close()
     newer = sqlite3.connect(tmp_path / FILE_NAME)
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute("PRAGMA user_version = 3")
     newer.close()
 
-    with pytest.raises(OutboxError, match="has version 2, this software knows 1") as _error:
+    with pytest.raises(OutboxError, match="has version 3, this software knows 2") as _error:
         Outbox(tmp_path)
 
     assert open_files_in(tmp_path) == []
     again = sqlite3.connect(tmp_path / FILE_NAME)
-    assert again.execute("SELECT payload FROM telemetry").fetchall() == [("kept",)]
+    assert again.execute("SELECT payload FROM telemetry").fetchall() == [(pack("kept"),)]
     again.close()
 
 
@@ -370,6 +383,312 @@ def test_whether_the_open_file_is_still_the_one_in_the_directory_can_be_asked(tm
     assert other.is_current()
     for outbox in (first, again, other):
         outbox.close()
+
+
+# What older software has left
+
+
+VERSION_1 = """
+CREATE TABLE telemetry (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL);
+CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL);
+CREATE TABLE heartbeat (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1), beat INTEGER NOT NULL, payload TEXT NOT NULL
+);
+INSERT INTO telemetry (payload) VALUES ('gone'), ('{"n":2}'), ('{"n":3}');
+DELETE FROM telemetry WHERE id = 1;
+INSERT INTO alert (payload) VALUES ('{"alert":"battery_low"}');
+INSERT INTO heartbeat VALUES (1, 7, 'beat');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("is_appender", [True, False])
+def test_P3_a_file_of_version_1_is_taken_over_with_all_that_waits_in_it(is_appender: bool, tmp_path: Path) -> None:
+    older = sqlite3.connect(tmp_path / FILE_NAME)
+    older.executescript(VERSION_1)
+    older.close()
+
+    outbox = Outbox(tmp_path, is_appender=is_appender)
+    outbox.append([(Stream.TELEMETRY, "four")])
+
+    assert outbox.oldest(Stream.TELEMETRY, 9) == [
+        Row(2, Stream.TELEMETRY, '{"n":2}'),
+        Row(3, Stream.TELEMETRY, '{"n":3}'),
+        Row(4, Stream.TELEMETRY, "four"),
+    ]
+    assert payloads(outbox, Stream.ALERT) == ['{"alert":"battery_low"}']
+    assert outbox.heartbeat() == (7, "beat")
+    outbox.close()
+    again = Outbox(tmp_path)
+    assert again.waiting(Stream.TELEMETRY) == 3
+    again.close()
+
+
+# The cap
+
+
+CAP_BYTES = 512 * 1024
+DAYS = samples(5 * 1440)
+
+
+def file_bytes(directory: Path) -> int:
+    return (directory / FILE_NAME).stat().st_size
+
+
+def routine(*texts: str) -> list[Message]:
+    return [Message(Stream.TELEMETRY, text, is_routine=True) for text in texts]
+
+
+def offline(outbox: Outbox, directory: Path, minutes: int, transition_every: int = 200) -> tuple[list[int], int]:
+    """Append minutes, five at a time, with a transition and an alert now and then.
+
+    Returns the ids of the transitions, and the most bytes that the file and its log ever had.
+    """
+    transitions: list[int] = []
+    largest = 0
+    for minute in range(0, minutes, 5):
+        rows = routine(*(DAYS[(minute + n) % len(DAYS)] for n in range(5)))
+        if minute % transition_every == 0:
+            rows += [Message(Stream.TELEMETRY, '{"reason":"battery_low"}'), Message(Stream.ALERT, '{"alert":1}')]
+        outbox.append(rows)
+        if minute % transition_every == 0:
+            transitions.append(outbox.appended(Stream.TELEMETRY))
+        largest = max(largest, file_bytes(directory))
+    return transitions, largest
+
+
+def test_a_realistic_sample_takes_a_quarter_of_a_kilobyte_of_the_file(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True)
+    day = DAYS[:1440]
+
+    outbox.append(routine(*day))
+    outbox.close()
+
+    assert sum(map(len, day)) / len(day) > 1500
+    assert file_bytes(tmp_path) / len(day) < 275
+
+
+def test_N1_two_weeks_offline_stay_within_the_cap_with_every_transition_and_alert(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+
+    transitions, largest = offline(outbox, tmp_path, 14 * 1440)
+
+    rows = outbox.oldest(Stream.TELEMETRY, 100_000)
+    kept = {row.id for row in rows}
+    assert largest <= CAP_BYTES
+    assert kept.issuperset(transitions)
+    assert outbox.waiting(Stream.ALERT) == len(transitions)
+    appended = outbox.appended(Stream.TELEMETRY)
+    assert outbox.dropped() == {
+        "samples_thinned": appended - len(rows),
+        "transitions_dropped": 0,
+        "alerts_dropped": 0,
+        "messages_quarantined": 0,
+    }
+    # What the cap allows is used.
+    assert len(rows) > 0.8 * CAP_BYTES / 275
+    outbox.close()
+
+
+def test_N1_a_long_outage_gets_sparser_as_a_whole_the_oldest_first_and_none_of_it_vanishes(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+
+    offline(outbox, tmp_path, 14 * 1440)
+
+    ids = [row.id for row in outbox.oldest(Stream.TELEMETRY, 100_000)]
+    appended = outbox.appended(Stream.TELEMETRY)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(ids)]
+    assert ids[0] == 1
+    assert ids[-1] == appended
+    # Twelve times as long as the file has room for; a sample an hour would be a gap of 60.
+    assert max(gaps) <= 64
+    tenths = [sum(start < id_ <= start + appended // 10 for id_ in ids) for start in range(0, appended, appended // 10)]
+    assert min(tenths[:10]) > appended / 1000
+    assert tenths[0] < tenths[5] < tenths[8] < tenths[9]
+    outbox.close()
+
+
+def test_N1_below_the_cap_nothing_is_dropped(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+
+    outbox.append(routine(*DAYS[:1700]))
+
+    assert outbox.waiting(Stream.TELEMETRY) == 1700
+    assert set(outbox.dropped().values()) == {0}
+    outbox.close()
+
+
+def test_N1_room_is_not_made_at_every_append(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    offline(outbox, tmp_path, 3000)
+    counts = []
+
+    for number in range(300):
+        outbox.append(routine(DAYS[number]))
+        counts.append(outbox.dropped()["samples_thinned"])
+
+    assert len(set(counts)) <= 20
+    assert counts[-1] > counts[0]
+    outbox.close()
+
+
+def test_N1_where_no_routine_sample_is_left_the_oldest_transitions_go_and_only_then_the_oldest_alerts(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    outbox.append(routine(*DAYS[:200]))
+    outbox.append([(Stream.ALERT, text) for text in DAYS[:100]])
+
+    for start in range(0, 4000, 100):
+        outbox.append([(Stream.TELEMETRY, text) for text in DAYS[start : start + 100]])
+    after_transitions = outbox.dropped()
+    transitions = [row.id for row in outbox.oldest(Stream.TELEMETRY, 100_000)]
+    alerts_then = outbox.waiting(Stream.ALERT)
+    for start in range(0, 4000, 100):
+        outbox.append([(Stream.ALERT, text) for text in DAYS[start : start + 100]])
+
+    assert after_transitions["samples_thinned"] == 200
+    assert after_transitions["transitions_dropped"] == 4000 - len(transitions)
+    assert after_transitions["alerts_dropped"] == 0
+    assert transitions == list(range(transitions[0], 4201))
+    assert alerts_then == 100
+    alerts = [row.id for row in outbox.oldest(Stream.ALERT, 100_000)]
+    assert alerts == list(range(alerts[0], 4101))
+    assert outbox.dropped()["transitions_dropped"] == 4000
+    assert outbox.dropped()["alerts_dropped"] == 4100 - len(alerts)
+    assert file_bytes(tmp_path) <= CAP_BYTES + 100 * 300
+    outbox.close()
+
+
+def test_N1_the_counts_and_how_far_it_was_thinned_outlast_a_restart(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    offline(outbox, tmp_path, 4000)
+    before = outbox.dropped()
+    outbox.close()
+
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    after = outbox.dropped()
+    oldest_before = [row.id for row in outbox.oldest(Stream.TELEMETRY, 100)]
+    offline(outbox, tmp_path, 300)
+
+    assert before["samples_thinned"] > 0
+    assert after == before
+    assert outbox.dropped()["samples_thinned"] > before["samples_thinned"]
+    # The next to be thinned are younger ones.
+    assert [row.id for row in outbox.oldest(Stream.TELEMETRY, 100)] == oldest_before
+    outbox.close()
+
+
+def test_N1_only_the_appender_thins(tmp_path: Path) -> None:
+    reader = Outbox(tmp_path, most_bytes=CAP_BYTES)
+
+    reader.append(routine(*DAYS[:3000]))
+
+    assert reader.waiting(Stream.TELEMETRY) == 3000
+    reader.close()
+
+
+def test_N1_a_row_that_is_on_its_way_while_it_moves_is_deleted_by_its_number_all_the_same(tmp_path: Path) -> None:
+    control = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    uplink = Outbox(tmp_path)
+    control.append(routine(*DAYS[:1700]))
+    on_their_way = uplink.oldest(Stream.TELEMETRY, 100)
+
+    offline(control, tmp_path, 1000)
+    uplink.delete(Stream.TELEMETRY, [row.id for row in on_their_way])
+
+    left = uplink.oldest(Stream.TELEMETRY, 100)
+    assert left[0].id > 100
+    assert all(row.payload in DAYS for row in left if "measures" in row.payload)
+    control.close()
+    uplink.close()
+
+
+def test_I7_the_log_beside_the_file_is_bounded_too(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    largest = 0
+
+    for start in range(0, 3000, 5):
+        outbox.append(routine(*DAYS[start : start + 5]))
+        largest = max(largest, log.stat().st_size)
+
+    assert largest < 5 * 1024 * 1024
+    outbox.close()
+
+
+def test_P4_making_room_is_part_of_the_append_all_or_nothing(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    outbox.append(routine(*DAYS[:1700]))
+    other = sqlite3.connect(tmp_path / FILE_NAME)
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON dropped BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    other.close()
+
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        outbox.append(routine(*DAYS[1700:2200]))
+
+    assert [row.id for row in outbox.oldest(Stream.TELEMETRY, 10_000)] == list(range(1, 1701))
+    outbox.close()
+
+
+# Quarantine
+
+
+def test_N8_rows_in_quarantine_are_delivered_no_more_but_kept_with_the_reason(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append([(Stream.TELEMETRY, text) for text in "abc"])
+    outbox.append([(Stream.ALERT, "x")])
+
+    moved = outbox.quarantine(Stream.TELEMETRY, [1, 3, 99], "refused")
+    outbox.quarantine(Stream.ALERT, [1], "too large")
+
+    assert moved == 2
+    assert payloads(outbox) == ["b"]
+    assert payloads(outbox, Stream.ALERT) == []
+    assert outbox.quarantined() == [
+        Quarantined(Row(1, Stream.TELEMETRY, "a"), "refused"),
+        Quarantined(Row(3, Stream.TELEMETRY, "c"), "refused"),
+        Quarantined(Row(1, Stream.ALERT, "x"), "too large"),
+    ]
+    assert outbox.dropped()["messages_quarantined"] == 3
+    outbox.close()
+
+
+def test_I7_the_newest_hundred_are_kept_in_quarantine_and_all_are_counted(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append([(Stream.TELEMETRY, str(number)) for number in range(1, 251)])
+
+    outbox.quarantine(Stream.TELEMETRY, range(1, 200), "refused")
+    outbox.quarantine(Stream.TELEMETRY, range(200, 251), "refused")
+
+    assert [each.row.id for each in outbox.quarantined()] == list(range(251 - MOST_QUARANTINED, 251))
+    assert outbox.dropped()["messages_quarantined"] == 250
+    outbox.close()
+
+
+def test_N1_what_is_in_quarantine_goes_before_any_sample(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, is_appender=True, most_bytes=CAP_BYTES)
+    outbox.append(routine(*DAYS[:1500]))
+    outbox.append([(Stream.ALERT, "".join(DAYS[n : n + 40])) for n in range(40)])
+    outbox.quarantine(Stream.ALERT, range(1, 41), "refused")
+    before = outbox.dropped()
+
+    outbox.append(routine(*DAYS[1500:2000]))
+
+    assert outbox.quarantined() == []
+    assert before["messages_quarantined"] == outbox.dropped()["messages_quarantined"] == 40
+    outbox.close()
+
+
+def test_P6_a_payload_that_the_card_has_spoilt_comes_back_empty_and_blocks_nothing(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append([(Stream.TELEMETRY, '{"n":1}'), (Stream.TELEMETRY, '{"n":2}')])
+    disk = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    disk.execute("UPDATE telemetry SET payload = x'5a5a5a' WHERE id = 1")
+    disk.close()
+
+    assert payloads(outbox) == ["", '{"n":2}']
+    outbox.close()
 
 
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert limits.least_cooling_time_s == 600.0
     assert limits.boot_grace_s == settings.control.boot_grace_s == 60.0
     assert (settings.control.sample_interval_s, settings.control.heartbeat_interval_s) == (60.0, 300.0)
+    assert (settings.control.write_interval_s, settings.control.outbox_most_mb) == (300.0, 64)
     assert (settings.thing, settings.state_directory) == ("shed", Path("/var/lib/solarshed"))
     assert settings.relays.pins == (17, 27)
     assert settings.uplink.port == 8883
@@ -116,6 +117,10 @@ REFUSED = [
     ("[monitor]\nserial_port = 1", ["monitor.serial_port = 1 must be a text in quotes"]),
     ("[thermometer]\nperiod_s = 0", ["thermometer.period_s = 0", "from 0.1 to 30"]),
     ("[control]\ntick_s = 6", ["control.tick_s = 6", "from 0.05 to 5"]),
+    ("[control]\nwrite_interval_s = 3601", ["control.write_interval_s = 3601", "from 0 to 3600"]),
+    ("[control]\noutbox_most_mb = 0", ["control.outbox_most_mb = 0", "a whole number from 1 to 1024"]),
+    ("[control]\noutbox_most_mb = 1025", ["control.outbox_most_mb = 1025", "a whole number from 1 to 1024"]),
+    ("[control]\noutbox_most_mb = 64.0", ["control.outbox_most_mb = 64.0", "a whole number from 1 to 1024"]),
     ("[control]\nheartbeat_interval_s = 901", ["control.heartbeat_interval_s = 901", "from 1 to 900"]),
     ("[control]\nboot_grace_s = 601", ["control.boot_grace_s = 601", "from 0 to 600"]),
     ("[relays]\npins = [17, 17]", ["relays.pins = [17, 17]", "same pin twice", "each relay needs its own"]),

@@ -15,8 +15,9 @@ from contract.positions import Reason
 from device import state_file, storage
 from device.journal import Entry
 from device.observe import initial_state
-from device.outbox import FILE_NAME, Outbox, Stream
+from device.outbox import DEFAULT_MOST_BYTES, FILE_NAME, Message, Outbox, Stream
 from device.storage import Storage
+from tests.device.minutes import samples
 
 
 def entry(number: int) -> Entry:
@@ -46,8 +47,15 @@ class Places:
         self.runtime = directory / "run"
         self._storages: list[Storage] = []
 
-    def storage(self) -> Storage:
-        self._storages.append(Storage(self.state, self.runtime))
+    def storage(self, *, write_interval_s: float = 0.0, outbox_most_bytes: int = DEFAULT_MOST_BYTES) -> Storage:
+        self._storages.append(
+            Storage(
+                self.state,
+                self.runtime,
+                write_interval_s=write_interval_s,
+                outbox_most_bytes=outbox_most_bytes,
+            )
+        )
         return self._storages[-1]
 
     def close(self) -> None:
@@ -199,7 +207,150 @@ def test_P6_an_outbox_that_somebody_took_away_is_made_anew(places: Places) -> No
     until(lambda: places.rows(Stream.TELEMETRY) == [2])
 
 
+# Samples without news
+
+
+def minute(number: int) -> Entry:
+    """A routine sample."""
+    return Entry(sample=f'{{"n":{number}}}', heartbeat=None, alerts=(), is_routine=True)
+
+
+class Writes:
+    """Counts the transactions of the state directory's outbox."""
+
+    def __init__(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: list[list[Message]] = []
+        real = Outbox.append
+
+        def append(outbox: Outbox, rows: list[Message], heartbeat: str | None = None) -> None:
+            real(outbox, rows, heartbeat)
+            if outbox._path.parent == places.state:
+                self.rows.append(rows)
+
+        monkeypatch.setattr(Outbox, "append", append)
+
+
+@pytest.fixture
+def writes(places: Places, monkeypatch: pytest.MonkeyPatch) -> Writes:
+    return Writes(places, monkeypatch)
+
+
+NEWS = {
+    "a change": Entry('{"n":9}', None, ()),
+    "an alert": Entry('{"n":9}', None, ('{"alert":9}',)),
+    "a heartbeat": Entry('{"n":9}', '{"beat":9}', (), is_routine=True),
+    "an alert without a sample": Entry(None, None, ('{"alert":9}',)),
+}
+
+
+@pytest.mark.parametrize("news", NEWS.values(), ids=NEWS)
+def test_P14_routine_samples_wait_for_news_and_go_with_it_in_order_and_in_one_transaction(
+    news: Entry, places: Places, writes: Writes
+) -> None:
+    writer = places.storage(write_interval_s=60.0)
+
+    for number in (1, 2, 3):
+        writer.put(minute(number))
+    time.sleep(0.3)
+    before = list(writes.rows)
+    writer.put(news)
+    until(lambda: len(writes.rows) == 1)
+
+    samples = [row for row in writes.rows[0] if row.stream is Stream.TELEMETRY]
+    assert before == []
+    assert [json.loads(row.payload)["n"] for row in samples] == [1, 2, 3] + [9] * (news.sample is not None)
+    assert [row.is_routine for row in samples[:3]] == [True] * 3
+    assert all(row.is_routine == news.is_routine for row in samples[3:])
+
+
+def test_P14_routine_samples_wait_no_longer_than_the_write_interval(places: Places, writes: Writes) -> None:
+    writer = places.storage(write_interval_s=0.5)
+    before_s = time.monotonic()
+
+    writer.put(minute(1))
+    time.sleep(0.1)
+    writer.put(minute(2))
+    until(lambda: len(writes.rows) == 1)
+
+    assert 0.4 < time.monotonic() - before_s < 5.0
+    assert places.rows(Stream.TELEMETRY) == [1, 2]
+
+
+def test_I7_so_many_routine_samples_wait_no_longer(places: Places, writes: Writes) -> None:
+    writer = places.storage(write_interval_s=3600.0)
+
+    for number in range(storage._MOST_IN_BATCH + 5):
+        writer.put(minute(number))
+    until(lambda: len(places.rows(Stream.TELEMETRY)) >= storage._MOST_IN_BATCH)
+
+    assert len(writes.rows) == 1
+    assert writer.dropped == 0
+
+
+def test_P9_closing_writes_the_routine_samples_that_wait(places: Places) -> None:
+    writer = places.storage(write_interval_s=3600.0)
+
+    writer.put(minute(1))
+    writer.put(minute(2))
+    writer.close()
+
+    assert places.rows(Stream.TELEMETRY) == [1, 2]
+
+
+def test_P14_a_state_that_is_written_takes_no_routine_sample_along(places: Places, writes: Writes) -> None:
+    writer = places.storage(write_interval_s=3600.0)
+
+    writer.put(minute(1))
+    writer.keep(state(1.0))
+    until(lambda: state_file.read(places.state) == state(1.0))
+    time.sleep(0.1)
+
+    assert writes.rows == []
+
+
+def test_N1_what_the_outbox_has_given_up_is_counted_with_what_this_process_has(places: Places) -> None:
+    writer = places.storage(outbox_most_bytes=128 * 1024)
+    before = writer.counts
+    day = samples(1000)
+
+    for text in day:
+        writer.put(Entry(text, None, (), is_routine=True))
+    writer.close()
+
+    assert set(before.values()) == {0}
+    assert writer.counts == before | {"samples_thinned": 1000 - len(rows_of(places))}
+    assert writer.counts["samples_thinned"] > 0
+    # The cap, and the batch that went over it.
+    assert (places.state / FILE_NAME).stat().st_size <= 128 * 1024 + 100 * 300
+
+
+def rows_of(places: Places) -> list[str]:
+    outbox = Outbox(places.state)
+    rows = [row.payload for row in outbox.oldest(Stream.TELEMETRY, 10_000)]
+    outbox.close()
+    return rows
+
+
 # A disk that fails
+
+
+def test_I7_of_what_waits_for_a_disk_routine_samples_go_before_the_others(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "MOST_WAITING", 10)
+    spoil(places)
+    writer = places.storage()
+    writer.keep(state(1.0))
+    until(lambda: writer.is_failing)
+
+    for number in range(30):
+        writer.put(sample(number) if number % 5 == 0 else minute(number))
+    mend(places)
+    until(lambda: not writer.is_failing)
+    writer.close()
+
+    assert places.rows(Stream.TELEMETRY) == [0, 5, 10, 15, 20, 25, 26, 27, 28, 29]
+    assert writer.counts["samples_dropped"] == writer.dropped == 20
 
 
 def test_P4_while_the_disk_fails_alerts_and_the_heartbeat_go_to_the_runtime_directory_and_samples_wait(

@@ -27,7 +27,7 @@ class Narrator:
         message = json.loads(payload)
         match topic.rpartition("/")[2]:
             case topics.TELEMETRY:
-                for sample in message["samples"]:
+                for sample in messages.decode_telemetry(message):
                     self._on_sample(sample)
             case topics.ALERT:
                 self._on_alert(message)

@@ -60,7 +60,8 @@ class Telemetry(Construct):
             "Rule",
             # The name comes from the topic, which the device policy ties to the certificate. A payload's own `thing` is
             # not selected, so it cannot stand in the way.
-            sql=f"SELECT schema, samples, topic(3) AS thing FROM '{topics.every_thing(topics.TELEMETRY)}'",
+            sql="SELECT schema, shared, fields, samples, topic(3) AS thing "
+            f"FROM '{topics.every_thing(topics.TELEMETRY)}'",
             action=send_to(self.queue, role.role_arn),
             error_action=send_to(self.dead_letters, role.role_arn),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract import store
-from contract.messages import SCHEMA, MessageError, check_number
+from contract.messages import MessageError, check_number, decode_telemetry
 from contract.topics import check_thing_name
 
 Value = float | int | bool | str
@@ -45,15 +45,13 @@ def points_of(message: object) -> list[Point]:
     Raises:
         MessageError: the message does not follow the contract. It is refused whole.
     """
-    fields = _dict("message", message)
-    if fields.get("schema") != SCHEMA:
-        raise MessageError(f"schema is {fields.get('schema')!r}: this code knows {SCHEMA}")
+    members = _dict("message", message)
+    samples = decode_telemetry(members)
     try:
-        thing = check_thing_name(_text("thing", fields.get("thing")))
+        thing = check_thing_name(_text("thing", members.get("thing")))
     except ValueError as e:
         raise MessageError(str(e)) from None
-    samples = _list("samples", fields.get("samples"))
-    return [point for sample in samples for point in _points_of_sample(thing, _dict("sample", sample))]
+    return [point for sample in samples for point in _points_of_sample(thing, sample)]
 
 
 def _points_of_sample(thing: str, sample: dict[str, Any]) -> Iterator[Point]:

@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from contract import store
+from contract.messages import encode_telemetry
 from demo.timestream.catalog import Retention
 from demo.timestream.server import serve
 
@@ -94,7 +95,7 @@ def event(time_ms: int) -> dict[str, Any]:
         "measures": {"battery_voltage_v": 54},
         "devices": {"mx2": {"pv_power_w": 310}},
     }
-    good = {"schema": 1, "thing": "shed", "samples": [sample]}
+    good = json.loads(encode_telemetry([sample])) | {"thing": "shed"}
     return {"Records": [{"messageId": "a", "body": json.dumps(good)}, {"messageId": "bad", "body": "{"}]}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from contract import store, topics
+from contract.messages import encode_telemetry
 from contract.status import State, Status, status_of
 from infra import STACK, TIMESTREAM_STACK
 from tests.infra.conftest import ROOT, Json, Synthesized, synthesize
@@ -149,6 +150,15 @@ def test_every_rule_hears_one_channel_of_every_thing(stacks: Synthesized) -> Non
     heard = [re.findall("FROM '(.*)'", rule["TopicRulePayload"]["Sql"]) for rule in rules]
 
     assert all(len(topic) == 1 and topic[0] in map(topics.every_thing, topics.CHANNELS) for topic in heard)
+
+
+def test_the_telemetry_rule_selects_all_that_a_message_is_made_of(stacks: Synthesized) -> None:
+    rules = properties(stacks.resources("AWS::IoT::TopicRule")).values()
+    (sql,) = [r["TopicRulePayload"]["Sql"] for r in rules if topics.TELEMETRY in r["TopicRulePayload"]["Sql"]]
+
+    selected = sql.removeprefix("SELECT ").partition(" FROM ")[0].split(", ")
+
+    assert set(selected) == {*json.loads(encode_telemetry([])), "topic(3) AS thing"}
 
 
 def test_the_rules_take_the_things_name_from_where_the_topic_has_it(stacks: Synthesized) -> None:

@@ -18,6 +18,7 @@ from cloud.telemetry.points import Point
 from cloud.telemetry.timestream import Rejected
 from contract import store
 from demo.timestream.server import Endpoint
+from tests.cloud.telemetry.columns import columns
 
 Json = dict[str, Any]
 
@@ -42,8 +43,7 @@ def sample(number: int = 1, **changes: object) -> Json:
 
 
 def record(message_id: str, *samples: Json, **changes: object) -> Json:
-    body = {"schema": 1, "thing": "shed", "samples": list(samples), **changes}
-    return raw_record(message_id, json.dumps(body))
+    return raw_record(message_id, json.dumps({**columns(*samples), "thing": "shed", **changes}))
 
 
 def raw_record(message_id: str, body: str) -> Json:
@@ -97,14 +97,15 @@ def test_a_batch_without_points_calls_no_store() -> None:
 
 BAD_BODIES = {
     "empty": "",
-    "malformed": '{"schema": 1,',
+    "malformed": '{"schema": 2,',
     "no object": "[]",
     "deep": "[" * 100_000,
     "deep but whole": "[" * 100_000 + "]" * 100_000,
-    "a long number": '{"schema": 1' + "0" * 5000 + "}",
-    "a later schema": '{"schema": 2, "thing": "shed", "samples": []}',
-    "no thing": '{"schema": 1, "samples": []}',
-    "not a number": json.dumps({"schema": 1, "thing": "shed", "samples": [sample(measures={"v": float("nan")})]}),
+    "a long number": '{"schema": 2' + "0" * 5000 + "}",
+    "a later schema": '{"schema": 3, "thing": "shed", "shared": {}, "fields": [], "samples": []}',
+    "no thing": '{"schema": 2, "shared": {}, "fields": [], "samples": []}',
+    "a short row": '{"schema": 2, "thing": "shed", "shared": {}, "fields": ["time_ms"], "samples": [[]]}',
+    "not a number": json.dumps({**columns(sample(measures={"v": float("nan")})), "thing": "shed"}),
 }
 
 

@@ -9,6 +9,7 @@ from cloud.telemetry.points import Point, points_of
 from contract.alerts import Alert
 from contract.messages import MessageError, encode
 from contract.store import DECISION_MEASURES
+from tests.cloud.telemetry.columns import columns
 
 Json = dict[str, Any]
 
@@ -31,7 +32,7 @@ def sample(**changes: object) -> Json:
 
 
 def message(*samples: object, **changes: object) -> Json:
-    return {"schema": 1, "thing": "shed", "samples": list(samples or [sample()]), **changes}
+    return {**columns(*(samples or [sample()])), "thing": "shed", **changes}
 
 
 def only_point(**changes: object) -> Point:
@@ -108,7 +109,7 @@ def test_several_samples_keep_their_order() -> None:
 
 
 def test_a_message_without_samples_has_no_points() -> None:
-    assert points_of({"schema": 1, "thing": "shed", "samples": []}) == []
+    assert points_of({"schema": 2, "thing": "shed", "shared": {}, "fields": [], "samples": []}) == []
 
 
 def test_members_that_are_not_known_are_ignored() -> None:
@@ -185,12 +186,12 @@ def test_a_text_has_1_to_256_characters(member: str) -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None, [2]])
 def test_L20_another_schema_is_refused(schema: object) -> None:
     assert "schema" in refusal(message(schema=schema))
 
 
-@pytest.mark.parametrize("value", [True, False, "54.0", None, [54.0], {}])
+@pytest.mark.parametrize("value", [True, False, "54.0", [54.0], {}])
 def test_a_measure_that_is_no_number_is_refused(value: object) -> None:
     assert "battery_voltage_v" in refusal(message(sample(measures={"battery_voltage_v": value})))
 
@@ -256,16 +257,22 @@ def test_a_flag_is_true_or_false(flag: object) -> None:
     assert "clock_synchronised" in refusal(message(sample(clock_synchronised=flag)))
 
 
-@pytest.mark.parametrize("other", [None, 1, "x", []])
+@pytest.mark.parametrize("other", [1, "x", []])
 def test_what_is_no_object_where_one_belongs_is_refused(other: object) -> None:
-    for content in (other, message(other), message(sample(measures=other)), message(sample(devices=other))):
+    for content in (other, message(sample(measures=other)), message(sample(devices=other))):
         assert "is not an object" in refusal(content)
 
 
 @pytest.mark.parametrize("other", [None, 1, "x", {}])
 def test_what_is_no_list_where_one_belongs_is_refused(other: object) -> None:
     assert "samples is not a list" in refusal(message(samples=other))
+    assert "a sample is not a list" in refusal(message(samples=[other]))
     assert "alerts is not a list" in refusal(message(sample(alerts=other)))
+
+
+def test_a_sample_without_measures_is_refused_and_a_measure_that_is_null_is_none() -> None:
+    assert "measures is not an object" in refusal(message(without("measures")))
+    assert "battery_voltage_v" not in only_point(measures={"battery_voltage_v": None, "soc_percent": 80.0}).values
 
 
 def test_one_bad_sample_refuses_the_whole_message() -> None:

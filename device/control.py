@@ -108,8 +108,8 @@ class PiSensors:
         counts = {
             "pages_refused": self._monitor.refused.total(),
             "thermometer_errors": self._thermometer.errors.total(),
-            "samples_dropped": self._storage.dropped,
             **letter.counts,
+            **self._storage.counts,
         }
         self._wishes = self._heard(letter, now_s)
         return Seen(readings, self._wishes.active, tuple(pages), alerts, health, counts, self._wishes)
@@ -275,7 +275,12 @@ def run(settings: Settings) -> None:
         stack.callback(monitor.close)
         health = HealthMonitor(settings.state_directory)
         stack.callback(health.close)
-        storage = Storage(settings.state_directory, settings.runtime_directory)
+        storage = Storage(
+            settings.state_directory,
+            settings.runtime_directory,
+            write_interval_s=settings.control.write_interval_s,
+            outbox_most_bytes=settings.control.outbox_most_mb * 1024 * 1024,
+        )
         stack.callback(storage.close)
         mailbox = Mailbox(settings.runtime_directory)
         stack.callback(mailbox.close)

@@ -1,6 +1,6 @@
 import json
 import logging
-import queue
+import math
 import random
 import sqlite3
 import subprocess
@@ -12,10 +12,23 @@ from typing import Any
 
 import pytest
 
-from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE
-from device.outbox import FILE_NAME, Outbox, Stream
-from device.uplink.delivery import DELETE_AGAIN_AFTER_S, MAX_IN_FLIGHT, REFUSED_PAUSE_S, REOPEN_AFTER_S, Delivery
+from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE, decode_telemetry
+from device.outbox import FILE_NAME, Message, Outbox, Stream
+from device.uplink.delivery import (
+    DELETE_AGAIN_AFTER_S,
+    DELETE_EVERY_S,
+    MAX_IN_FLIGHT,
+    MAX_TELEMETRY_IN_FLIGHT,
+    MOST_REFUSED_PAUSE_S,
+    QUARANTINE_REMEMBERED_S,
+    REFUSALS_BEFORE_STEPPING_OVER,
+    REFUSED_PAUSE_S,
+    REOPEN_AFTER_S,
+    Delivery,
+)
 from device.uplink.link import Completion
+from device.uplink.pace import WINDOW_S, Pace
+from tests.device.minutes import MINUTES_A_DAY, samples
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Published:
     def sequences(self) -> list[int]:
         message: dict[str, Any] = json.loads(self.payload)
         if self.channel == "telemetry":
-            return [sample["sequence"] for sample in message["samples"]]
+            return [sample["sequence"] for sample in decode_telemetry(message)]
         return [message["sequence"]] if self.channel == "alert" else []
 
 
@@ -43,7 +56,6 @@ class RecordingLink:
 
     def __init__(self) -> None:
         self.connected = True
-        self.completions: queue.Queue[Completion] = queue.Queue()
         self.published: list[Published] = []
         self.open: list[Published] = []
 
@@ -62,11 +74,12 @@ class Bench:
         self.outbox = Outbox(self.state)
         self._opened = [self.outbox]
         self.link = RecordingLink()
+        self.pace = Pace()
         self.now_s = 100.0
         self.delivery = self.new_delivery()
 
     def new_delivery(self) -> Delivery:
-        return Delivery("shed", [self.state, self.runtime], self.link)
+        return Delivery("shed", [self.state, self.runtime], self.link, self.pace, clock=lambda: 0.0)
 
     def restart(self) -> None:
         """What the death of the uplink process and a new one amount to."""
@@ -86,8 +99,9 @@ class Bench:
     def append(
         self, count: int, stream: Stream = Stream.TELEMETRY, size: int = 30, outbox: Outbox | None = None
     ) -> None:
-        padding = "x" * (size - 9)
-        (outbox or self.outbox).append([(stream, f'{{"pad":"{padding}"}}')] * count)
+        # Each its own: what samples have in common is said once.
+        paddings = [str(number).rjust(size - 10, "x") for number in range(count)]
+        (outbox or self.outbox).append([(stream, f'{{"pad":"{padding}"}}') for padding in paddings])
 
     def send(self) -> list[Published]:
         """What one call publishes."""
@@ -137,11 +151,10 @@ def test_messages_follow_the_contract_with_the_sequence_spliced_in(bench: Bench)
     assert heartbeat == {"schema": 1, "decision_count": 7}
     assert alert == {"sequence": 1, "schema": 1, "alert": "battery_low"}
     assert telemetry == {
-        "schema": 1,
-        "samples": [
-            {"sequence": 1, "time_ms": 1, "measures": {"battery_voltage_v": 49.9}},
-            {"sequence": 2, "time_ms": 2, "measures": {}},
-        ],
+        "schema": 2,
+        "shared": {},
+        "fields": ["sequence", "time_ms", "measures.battery_voltage_v", "measures"],
+        "samples": [[1, 1, 49.9, None], [2, 2, None, {}]],
     }
 
 
@@ -189,16 +202,19 @@ def test_N7_a_message_is_never_larger_than_aws_takes_and_none_is_left_out(size: 
             assert len(each.payload.encode()) <= MAX_PAYLOAD_BYTES
             sequences += each.sequences
             bench.end(each)
+        bench.now_s += WINDOW_S
 
     assert sequences == list(range(1, 41))
 
 
 def test_N7_bytes_are_counted_not_characters(bench: Bench) -> None:
-    bench.outbox.append([(Stream.TELEMETRY, json.dumps({"words": "\u00e4" * 30_000}, ensure_ascii=False))] * 4)
+    words = ["\u00e4" * 20_000, "\u00f6" * 20_000]
+    bench.outbox.append([(Stream.TELEMETRY, json.dumps({"words": each}, ensure_ascii=False)) for each in words])
 
     published = bench.send()
 
-    assert [len(each.sequences) for each in published] == [2, 2]
+    # A character takes six bytes on the wire.
+    assert [len(each.sequences) for each in published] == [1, 1]
     assert all(len(each.payload.encode()) <= MAX_PAYLOAD_BYTES for each in published)
 
 
@@ -288,27 +304,428 @@ def test_a_heartbeat_that_failed_is_sent_again_but_never_an_old_one(bench: Bench
     assert bench.send() == []
 
 
-def test_N8_after_a_refusal_the_broker_is_left_alone_for_a_while(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+NOT_AUTHORIZED = "publish to x refused: NOT_AUTHORIZED"
+
+
+def refuse(bench: Bench, *published: Published) -> None:
+    for each in published:
+        bench.end(each, NOT_AUTHORIZED, refused=True)
+
+
+def in_a_while(bench: Bench) -> list[Published]:
+    """What is published when the longest pause is over."""
+    bench.now_s += MOST_REFUSED_PAUSE_S
+    return bench.send()
+
+
+def test_N8_a_refusal_pauses_its_own_channel_only(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.append(1)
     bench.append(1, Stream.ALERT)
     bench.outbox.replace_heartbeat('{"beat":1}')
     refused, alert, telemetry = bench.send()
 
-    with caplog.at_level(logging.ERROR):
-        bench.end(refused, "publish to x refused: NOT_AUTHORIZED", refused=True)
+    refuse(bench, refused)
     bench.end(alert)
     bench.end(telemetry, "connection lost")
     bench.now_s += REFUSED_PAUSE_S - 0.001
+    bench.append(1, Stream.ALERT)
     while_pausing = bench.send()
     bench.now_s += 0.001
     afterwards = bench.send()
 
-    assert "NOT_AUTHORIZED; see that the stack's policy is attached" in caplog.text
-    assert while_pausing == []
-    assert [each.channel for each in afterwards] == ["heartbeat", "telemetry"]
-    assert bench.waiting() == [1]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "NOT_AUTHORIZED; see that the stack's policy is attached" in record.message
+    assert "Nothing is lost; trying again in 30 s" in record.message
+    assert [each.channel for each in while_pausing] == ["alert", "telemetry"]
+    assert [each.channel for each in afterwards] == ["heartbeat"]
+
+
+@pytest.mark.parametrize("stream", Stream)
+def test_N8_a_channel_that_stays_closed_is_tried_more_and_more_slowly_with_one_message_and_loses_nothing(
+    stream: Stream, bench: Bench
+) -> None:
+    bench.append(900, stream)
+    refuse(bench, *bench.send())
+
+    pauses: list[float] = []
+    while sum(pauses) < 3600.0:
+        before_s = bench.now_s
+        while not (published := bench.send()):
+            bench.now_s += 5.0
+        assert len(published) == 1
+        refuse(bench, *published)
+        pauses.append(bench.now_s - before_s)
+
+    assert pauses[:5] == [30.0, 60.0, 120.0, 240.0, 480.0]
+    assert set(pauses[5:]) == {MOST_REFUSED_PAUSE_S}
+    assert bench.waiting(stream) == list(range(1, 901))
+    assert bench.delivery.counts["messages_quarantined"] == 0
+    assert bench.delivery.is_refused(bench.now_s)
+
+
+def test_N8_when_a_closed_channel_is_opened_everything_arrives_in_order_and_the_alert_can_be_cleared(
+    bench: Bench,
+) -> None:
+    bench.append(250)
+    refuse(bench, *bench.send())
+    for _ in range(6):
+        refuse(bench, *in_a_while(bench))
+
+    arrived: list[int] = []
+    while published := in_a_while(bench):
+        for each in published:
+            arrived += each.sequences
+            bench.end(each)
+
+    assert sorted(arrived) == list(range(1, 251))
+    assert len(arrived) == 250
+    assert bench.outbox.quarantined() == []
+    assert not bench.delivery.is_refused(bench.now_s)
+    assert bench.delivery.counts == {"messages_refused": 9, "messages_quarantined": 0}
+
+
+def test_N8_a_message_that_alone_is_refused_goes_into_quarantine_and_the_others_arrive(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.append(3, Stream.ALERT)
+    first, second, third = bench.send()
+    refuse(bench, first)
+    bench.end(second)
+    bench.end(third)
+
+    tries: list[int] = []
+    for _ in range(4):
+        bench.append(1, Stream.ALERT)
+        for published in in_a_while(bench):
+            tries += published.sequences
+            if published.sequences == [1]:
+                refuse(bench, published)
+            else:
+                bench.end(published)
+    bench.send()
+
+    # Refused three times while others are taken, and once more to be sure.
+    assert [number for number in tries if number > 1] == [4, 5, 6, 7]
+    assert tries.count(1) == REFUSALS_BEFORE_STEPPING_OVER
+    assert bench.waiting(Stream.ALERT) == []
+    (quarantined,) = bench.outbox.quarantined()
+    assert quarantined.row.id == 1
+    assert quarantined.why == "refused by the broker, which took the one behind it"
+    assert bench.outbox.dropped()["messages_quarantined"] == 1
+    assert bench.delivery.counts["messages_quarantined"] == 1
+    assert len([record for record in caplog.records if "are kept in the table `quarantine`" in record.message]) == 1
+
+
+def test_N8_a_quarantine_is_news_for_a_day(bench: Bench) -> None:
+    bench.append(2, Stream.ALERT)
+    for _ in range(REFUSALS_BEFORE_STEPPING_OVER):
+        published = in_a_while(bench)
+        refuse(bench, published[0])
+        for each in published[1:]:
+            bench.end(each, "connection lost")
+    (behind,) = in_a_while(bench)
+    bench.end(behind)
+    (once_more,) = in_a_while(bench)
+    refuse(bench, once_more)
+    at_s = bench.now_s
+    bench.send()
+    bench.append(1, Stream.ALERT)
+    (another,) = in_a_while(bench)
+    bench.end(another)
+
+    assert (behind.sequences, once_more.sequences) == ([2], [1])
+    assert bench.delivery.is_refused(at_s)
+    assert bench.delivery.is_refused(at_s + QUARANTINE_REMEMBERED_S - 1.0)
+    assert not bench.delivery.is_refused(at_s + QUARANTINE_REMEMBERED_S)
+
+
+def test_N8_the_only_message_there_is_is_tried_for_ever(bench: Bench) -> None:
+    bench.append(1, Stream.ALERT)
+
+    for _ in range(10):
+        (published,) = in_a_while(bench)
+        refuse(bench, published)
+
+    assert published.sequences == [1]
+    assert bench.outbox.quarantined() == []
+
+
+def test_N8_rows_that_were_refused_together_stay_together(bench: Bench) -> None:
+    bench.append(5)
+    refuse(bench, *bench.send())
+    bench.append(7)
+
+    (first_again,) = in_a_while(bench)
+    refuse(bench, first_again)
+    (third_time,) = in_a_while(bench)
+    refuse(bench, third_time)
+    (probe,) = in_a_while(bench)
+
+    assert first_again.sequences == third_time.sequences == [1, 2, 3, 4, 5]
+    assert probe.sequences == [6, 7, 8, 9, 10, 11, 12]
+
+
+def test_N8_where_the_broker_hangs_up_instead_of_refusing_the_guilty_channel_is_found(bench: Bench) -> None:
+    """The heartbeat is the one that it does not take."""
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    bench.append(2, Stream.ALERT)
+    bench.append(2)
+    hang_ups = 0
+    arrived: list[Published] = []
+
+    for _ in range(400):
+        bench.now_s += 10.0
+        for each in bench.send():
+            if each.channel == "heartbeat":
+                hang_ups += 1
+                for open_one in list(bench.link.open):
+                    bench.end(open_one, "connection lost")
+                bench.delivery.connection_refused(bench.now_s)
+                break
+            arrived.append(each)
+            bench.end(each)
+
+    assert bench.waiting() == bench.waiting(Stream.ALERT) == []
+    assert [each.sequences for each in arrived] == [[1], [2], [1, 2]]
+    # 30, 60, 120, 240, 480 s, then every 600 s.
+    assert hang_ups <= 11
+    assert bench.delivery.is_refused(bench.now_s)
+
+
+def test_N8_after_the_broker_has_hung_up_messages_go_one_at_a_time_until_one_is_taken(bench: Bench) -> None:
+    bench.append(5, Stream.ALERT)
+    bench.append(5)
+    for each in bench.send():
+        bench.end(each, "connection lost")
+    bench.delivery.connection_refused(bench.now_s)
+
+    during_the_pause = bench.send()
+    (alone,) = in_a_while(bench)
+    bench.append(5, Stream.ALERT)
+    nothing_more = bench.send()
+    bench.end(alone)
+    then = bench.send()
+
+    assert during_the_pause == nothing_more == []
+    assert alone.sequences == [1]
+    assert [each.channel for each in then] == ["alert"] * 9 + ["telemetry"]
+
+
+def test_N8_what_was_still_on_its_way_when_the_broker_hung_up_is_refused_once_as_well(bench: Bench) -> None:
+    bench.append(1, Stream.ALERT)
+    (published,) = bench.send()
+
+    bench.delivery.connection_refused(bench.now_s)
+    bench.end(published, "connection lost")
+
+    assert bench.delivery.counts["messages_refused"] == 1
+    assert bench.send() == []
+    assert [each.sequences for each in in_a_while(bench)] == [[1]]
+
+
+def test_N7_a_row_that_no_message_can_hold_goes_into_quarantine_at_once_and_blocks_nothing(bench: Bench) -> None:
+    bench.append(1)
+    bench.append(1, size=MAX_PAYLOAD_BYTES + 1)
+    bench.append(1)
+
+    sequences = [sequence for each in bench.send() for sequence in each.sequences]
+    bench.send()
+
+    assert sequences == [1, 3]
+    assert bench.waiting() == [1, 3]
+    (quarantined,) = bench.outbox.quarantined()
+    assert (quarantined.row.id, quarantined.why) == (2, "larger than AWS takes")
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "no JSON", "[1]", '{"a.b":1}', '{"v":NaN}', "[" * 5000, '{"a":' * 20 + "1" + "}" * 20]
+)
+def test_I6_a_row_that_is_no_sample_goes_into_quarantine_and_blocks_nothing(payload: str, bench: Bench) -> None:
+    bench.outbox.append([(Stream.TELEMETRY, payload)])
+    bench.append(2)
+
+    sequences = [sequence for each in bench.send() for sequence in each.sequences]
+    bench.send()
+
+    assert sequences == [2, 3]
+    assert [each.row.id for each in bench.outbox.quarantined()] == [1]
+
+
+def test_P5_what_cannot_be_put_into_quarantine_is_stepped_over_all_the_same(bench: Bench) -> None:
+    run_on_disk(bench, "CREATE TRIGGER ro BEFORE INSERT ON quarantine BEGIN SELECT RAISE(ABORT, 'read-only'); END")
+    bench.outbox.append([(Stream.ALERT, "no JSON")])
+    bench.append(1, Stream.ALERT)
+
+    (published,) = bench.send()
+    bench.send()
+    still_there = bench.waiting(Stream.ALERT)
+    run_on_disk(bench, "DROP TRIGGER ro")
+    bench.now_s += DELETE_AGAIN_AFTER_S
+    bench.send()
+
+    assert published.sequences == [2]
+    assert still_there == [1, 2]
+    assert bench.waiting(Stream.ALERT) == [2]
+    assert bench.delivery.counts["messages_quarantined"] == 1
+
+
+def test_N2_samples_that_have_arrived_are_deleted_together_and_alerts_at_once(bench: Bench) -> None:
+    bench.append(1)
+    bench.end(bench.send()[0])
+
+    bench.append(2)
+    bench.append(2, Stream.ALERT)
+    for each in bench.send():
+        bench.end(each)
+    bench.now_s += DELETE_EVERY_S - 0.001
+    bench.send()
+    early = bench.waiting()
+    bench.now_s += 0.001
+    bench.send()
+
+    assert bench.waiting(Stream.ALERT) == []
+    assert early == [2, 3]
+    assert bench.waiting() == []
+
+
+def test_N2_a_hundred_samples_that_have_arrived_are_deleted_at_once(bench: Bench) -> None:
+    bench.append(1)
+    bench.end(bench.send()[0])
+
+    bench.append(100)
+    bench.end(bench.send()[0])
+
+    assert bench.waiting() == []
+
+
+def test_N3_a_clean_stop_deletes_what_has_arrived(bench: Bench) -> None:
+    bench.append(1)
+    bench.end(bench.send()[0])
+    bench.append(3)
+    bench.end(bench.send()[0])
+    assert bench.delivery.waiting() == 0
+    assert bench.waiting() == [2, 3, 4]
+
+    bench.delivery.close()
+
+    assert bench.waiting() == []
+
+
+def test_N12_unanswered_samples_never_keep_an_alert_waiting(bench: Bench) -> None:
+    bench.append(2000)
+    telemetry = bench.send()
+    bench.append(1, Stream.ALERT)
+
+    assert len(telemetry) == MAX_TELEMETRY_IN_FLIGHT
+    assert [each.channel for each in bench.send()] == ["alert"]
+
+
+# The pace
+
+
+def deliver_everything(bench: Bench, step_s: float = 0.05) -> list[tuple[float, Published]]:
+    """What is published when, each acknowledged a step later."""
+    published = [(bench.now_s, each) for each in bench.send()]
+    while bench.delivery.waiting() or bench.link.open:
+        for each in list(bench.link.open):
+            bench.end(each)
+        published += [(bench.now_s, each) for each in bench.send()]
+        bench.now_s += step_s
+    return published
+
+
+def most_in_a_second(published: list[tuple[float, Published]]) -> tuple[int, int]:
+    """The most publishes, and the most bytes, of any second."""
+    sizes = [(at_s, len(each.payload.encode()) + len(each.topic)) for at_s, each in published]
+    seconds = [[size for at_s, size in sizes if start_s <= at_s < start_s + 1.0] for start_s, _ in sizes]
+    return max(len(second) for second in seconds), max(sum(second) for second in seconds)
+
+
+def test_N6_three_days_of_minutes_drain_in_five_seconds_within_both_limits_and_live_messages_go_first(
+    bench: Bench,
+) -> None:
+    bench.outbox.append([(Stream.TELEMETRY, text) for text in samples(3 * MINUTES_A_DAY)])
+    bench.append(20, Stream.ALERT, size=600)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    began_s = bench.now_s
+
+    published = deliver_everything(bench)
+
+    count, size_bytes = most_in_a_second(published)
+    assert count <= 100
+    assert size_bytes <= 512_000
+    assert published[-1][0] - began_s <= 5.0
+    channels = [each.channel for _, each in published]
+    assert channels == ["heartbeat"] + ["alert"] * 20 + ["telemetry"] * 44
+    assert [s for _, each in published if each.channel == "telemetry" for s in each.sequences] == list(range(1, 4321))
+
+
+def test_N6_many_small_messages_keep_to_a_hundred_a_second(bench: Bench) -> None:
+    bench.append(400, Stream.ALERT)
+
+    published = deliver_everything(bench, step_s=0.01)
+
+    assert most_in_a_second(published)[0] <= 100
+    assert published[-1][0] - published[0][0] == pytest.approx(3 * WINDOW_S, abs=0.1)
+
+
+def test_N6_a_heartbeat_and_an_alert_that_come_during_a_drain_go_before_the_rest_of_it(bench: Bench) -> None:
+    bench.outbox.append([(Stream.TELEMETRY, text) for text in samples(2000)])
+    while bench.send():
+        for each in list(bench.link.open):
+            bench.end(each)
+
+    bench.append(1, Stream.ALERT)
+    bench.outbox.replace_heartbeat('{"beat":1}')
+    bench.now_s += bench.delivery.due_in_s(bench.now_s)
+
+    assert [each.channel for each in bench.send()][:3] == ["heartbeat", "alert", "telemetry"]
+
+
+def test_N6_it_can_be_told_when_the_pace_has_room_again(bench: Bench) -> None:
+    nothing_held = bench.delivery.due_in_s(bench.now_s)
+    bench.append(30, Stream.ALERT, size=60_000)
+    while bench.send():
+        for each in list(bench.link.open):
+            bench.end(each)
+
+    held_s = bench.delivery.due_in_s(bench.now_s)
+    bench.now_s += held_s
+
+    assert nothing_held == math.inf
+    assert held_s == pytest.approx(WINDOW_S)
+    assert len(bench.send()) == 8
+
+
+def test_N6_what_it_takes_to_make_messages_counts_as_time(bench: Bench) -> None:
+    times_s = iter(number * 0.2 for number in range(1000))
+    bench.delivery.close()
+    bench.delivery = Delivery("shed", [bench.state], bench.link, bench.pace, clock=lambda: next(times_s))
+    bench.append(30, size=100_000)
+
+    bench.send()
+    bench.now_s += WINDOW_S
+
+    # The window holds five. They were made within a second, so that only the first has left it.
+    assert [len(bench.link.open), bench.pace.has_room(100_000, bench.now_s)] == [5, False]
+    assert bench.pace.has_room(100_000, bench.now_s + 0.2)
+
+
+# A long time offline
+
+
+def test_N1_three_days_offline_arrive_complete_and_in_order_with_device_time_and_clock_quality(bench: Bench) -> None:
+    days = samples(3 * MINUTES_A_DAY)
+    control = Outbox(bench.state, is_appender=True)
+    for start in range(0, len(days), 5):
+        control.append([Message(Stream.TELEMETRY, text, is_routine=True) for text in days[start : start + 5]])
+    control.close()
+
+    published = deliver_everything(bench)
+
+    arrived = [sample for _, each in published for sample in decode_telemetry(json.loads(each.payload))]
+    assert arrived == [json.loads(text) | {"sequence": number} for number, text in enumerate(days, start=1)]
+    assert {sample["clock_synchronised"] for sample in arrived} == {True}
 
 
 def test_nothing_is_published_without_a_connection(bench: Bench) -> None:

@@ -28,6 +28,8 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m tests.bench.reaction $(ARGS)
+	@echo
+	@$(BIN)/python -m tests.bench.drain
 
 # Slow: about half an hour on two cores. Not part of CI.
 mutate: setup

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -116,9 +117,9 @@ class PiSensors:
 
     def _heard(self, letter: Letter, now_s: float) -> Wishes:
         time_ms, synchronised = self._clock.time_ms(), self._clock.synchronised()
-        if not synchronised and letter.cloud_time is not None:
+        epoch_s, at_s = letter.cloud_time or (0, math.inf)
+        if not synchronised and at_s <= now_s:
             # The cloud has said what time it was, and the monotonic clock what has passed since.
-            epoch_s, at_s = letter.cloud_time
             time_ms, synchronised = round((epoch_s + now_s - at_s) * 1000), True
         wishes = self._wishes
         if letter.knows_wish:

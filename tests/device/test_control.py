@@ -155,9 +155,9 @@ def test_P10_after_a_kill_without_readings_the_new_process_opens_the_relays(shed
 
     shed.start()
     until(shed.deciding)
-    until(shed.on_battery)
+    until(lambda: "BATTERY: no_data" in shed.words)
 
-    assert "BATTERY: no_data" in shed.words
+    assert shed.on_battery()
 
 
 def make_a_file(shed: Shed) -> None:

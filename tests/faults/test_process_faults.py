@@ -20,21 +20,23 @@ import pytest
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
+from contract.shadow import Mode, Wish
 from device import state_file
 from device.battery_monitor import BatteryMonitor
-from device.clock import SystemClock
+from device.clock import Clock, SystemClock
 from device.control import LINGER_S, MOST_STARTS_AN_HOUR, ControlError, PiSensors, ThreadGuard
 from device.health import HealthMonitor
-from device.mailbox import Mailbox
+from device.mailbox import LETTER_NAME, Letter, Mailbox, encode_letter, put
 from device.observe import initial_state, moved
 from device.outbox import FILE_NAME, Outbox, Stream
+from device.override import MAX_DURATION_S
 from device.settings import parse
 from device.stopping import StopRequest
 from device.storage import Storage
 from device.thermometer import Thermometer
 from device.wishes import NO_WISHES
 from tests.device.running import IN_BAND_V, LOW_V, Shed, until
-from tests.faults.rig import Rig
+from tests.faults.rig import Rig, VirtualClock
 
 INSTALL = Path(__file__).parent.parent.parent / "device/install"
 
@@ -167,10 +169,10 @@ class Bystanders:
         self.storage = Storage(directory / "state", directory / "run")
         self.mailbox = Mailbox(directory / "run")
 
-    def sensors(self, monitor: BatteryMonitor, starts_at_s: tuple[float, ...]) -> PiSensors:
+    def sensors(self, monitor: BatteryMonitor, starts_at_s: tuple[float, ...], clock: Clock | None = None) -> PiSensors:
         return PiSensors(
             self.settings,
-            SystemClock(),
+            clock or SystemClock(),
             monitor,
             self.thermometer,
             self.health,
@@ -295,3 +297,39 @@ def write_for_ever(directory: Path, written: int) -> None:
         outbox.append([(Stream.TELEMETRY, '{"n":1}')])
         if n == 1:
             os.write(written, b"1")
+
+
+def test_C4_where_the_pi_does_not_know_the_time_an_override_is_timed_by_what_the_cloud_said(
+    bystanders: Bystanders, silent_monitor: BatteryMonitor, tmp_path: Path
+) -> None:
+    clock = VirtualClock()
+    clock.offset_ms, clock.is_synchronised = 0, False  # 1970
+    sensors = bystanders.sensors(silent_monitor, (), clock)
+    wish = Wish(Mode.GRID, 1_795_460_000.0)
+    letter = Letter(knows_wish=True, wish=wish, cloud_time=(1_795_460_000 - 3600, 5000.0))
+    put(tmp_path / "run", LETTER_NAME, encode_letter(letter))
+    until(lambda: bystanders.mailbox.letter == letter)
+
+    began, before, after = (sensors.seen(now_s).override for now_s in (5060.0, 5000.0 + 3599.0, 5000.0 + 3600.0))
+
+    assert began is not None
+    assert began.ends_at_s == 5000.0 + 3600.0
+    assert before is not None
+    assert after is None
+
+
+def test_C5_what_the_cloud_said_in_another_boot_is_not_believed(
+    bystanders: Bystanders, silent_monitor: BatteryMonitor, tmp_path: Path
+) -> None:
+    clock = VirtualClock()
+    clock.is_synchronised = False
+    sensors = bystanders.sensors(silent_monitor, (), clock)
+    letter = Letter(knows_wish=True, wish=Wish(Mode.GRID, 1_795_460_000.0), cloud_time=(1_795_450_000, 90_000.0))
+    put(tmp_path / "run", LETTER_NAME, encode_letter(letter))
+    until(lambda: bystanders.mailbox.letter == letter)
+
+    override = sensors.seen(60.0).override
+
+    assert override is not None
+    assert not override.is_timed
+    assert override.ends_at_s == 60.0 + MAX_DURATION_S

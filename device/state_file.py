@@ -17,7 +17,7 @@ from typing import Any
 from contract.alerts import Alert
 from contract.messages import check_number
 from contract.positions import Position, Reason
-from contract.shadow import OverrideState, ShadowError, Wish, wish_of
+from contract.shadow import Mode, OverrideState, ShadowError, Wish, wish_of
 from device.observe import RelayFault, State, initial_state
 from device.override import Override
 from device.wishes import MOST_REMEMBERED, NO_WISHES, Wishes, rebooted
@@ -350,8 +350,11 @@ def _wishes(value: object) -> Wishes:
         ends_at_ms=None if value["ends_at_ms"] is None else _whole(value["ends_at_ms"]),
         over=tuple(wish for wish in (_wish(each) for each in over) if wish is not None),
     )
-    is_active = wishes.state is OverrideState.ACTIVE
+    is_active, is_waiting = wishes.state is OverrideState.ACTIVE, wishes.state is OverrideState.WAITING
+    has_override = wishes.newest is not None and wishes.newest.mode is not Mode.AUTO
     if is_active != (wishes.active is not None) or (wishes.state is not None and wishes.newest is None):
+        raise ValueError("wishes contradicts itself")
+    if (is_active or is_waiting) and not has_override:
         raise ValueError("wishes contradicts itself")
     return wishes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from contract.positions import Position
 from contract.shadow import Mode, OverrideState, Wish
-from device.override import MAX_DURATION_S, Override, received, timed
+from device.override import Override, received, timed
 
 MOST_REMEMBERED = 8
 
@@ -51,11 +51,15 @@ def asked(wishes: Wishes, wish: Wish | None, now_s: float, time_ms: int, *, sync
         return _ended(wishes, _BY_OWNER) if stands else wishes
     if wish == wishes.newest and (stands or wish.mode is Mode.AUTO):
         return wishes
-    if wish.mode is Mode.AUTO:
+    if wish.until_s is None or wish.mode is Mode.AUTO:
         return _ended(replace(wishes, newest=wish), _BY_OWNER)
     if wish in wishes.over:
         return wishes if wish == wishes.newest else _ended(replace(wishes, newest=wish), _TIME_IS_OVER)
-    return _begun(wishes, wish, now_s, time_ms, synchronised=synchronised)
+    override = received(_POSITIONS[wish.mode], round(wish.until_s * 1000), now_s, time_ms, synchronised)
+    begun = _begun(wishes, wish, override)
+    if not override.is_active(now_s):
+        return _forgotten(begun, OverrideState.EXPIRED, _WAS_OVER)
+    return begun if not override.is_timed else replace(begun, ends_at_ms=_ends_at_ms(override, now_s, time_ms))
 
 
 def advanced(wishes: Wishes, now_s: float, time_ms: int, *, synchronised: bool) -> Wishes:
@@ -66,7 +70,7 @@ def advanced(wishes: Wishes, now_s: float, time_ms: int, *, synchronised: bool) 
         return wishes
     override = timed(wishes.active, now_s, time_ms, synchronised)
     if override.is_timed and not wishes.active.is_timed:
-        wishes = replace(wishes, ends_at_ms=time_ms + round((override.ends_at_s - now_s) * 1000))
+        wishes = replace(wishes, ends_at_ms=_ends_at_ms(override, now_s, time_ms))
     if not override.is_active(now_s):
         return _forgotten(wishes, OverrideState.ENDED, _TIME_IS_OVER)
     return replace(wishes, active=override)
@@ -81,29 +85,23 @@ def rebooted(wishes: Wishes) -> Wishes:
     return replace(wishes, state=OverrideState.WAITING, active=None)
 
 
-def _begun(wishes: Wishes, wish: Wish, now_s: float, time_ms: int, *, synchronised: bool) -> Wishes:
-    position = _POSITIONS[wish.mode]
-    until_ms = round((wish.until_s or 0.0) * 1000)
-    override = received(position, until_ms, now_s, time_ms, synchronised)
-    begun = replace(wishes, newest=wish, state=OverrideState.ACTIVE, because="", active=override, ends_at_ms=None)
-    if not override.is_active(now_s):
-        return _forgotten(begun, OverrideState.EXPIRED, _WAS_OVER)
-    if override.is_timed:
-        begun = replace(begun, ends_at_ms=time_ms + round((override.ends_at_s - now_s) * 1000))
-    if wishes.active is not None and wishes.active.position is position:
+def _begun(wishes: Wishes, wish: Wish, override: Override) -> Wishes:
+    if wishes.active is not None and wishes.active.position is override.position:
         # Prolonged: how long it has been on is counted from its beginning.
-        begun = replace(begun, active=replace(override, since_s=wishes.active.since_s))
-    return begun
+        override = replace(override, since_s=wishes.active.since_s)
+    return replace(wishes, newest=wish, state=OverrideState.ACTIVE, because="", active=override, ends_at_ms=None)
 
 
 def _resumed(wishes: Wishes, now_s: float, time_ms: int) -> Wishes:
     """After a reboot, when the time of day has become known."""
-    if wishes.newest is None or wishes.ends_at_ms is None or time_ms >= wishes.ends_at_ms:
+    if wishes.newest is None or wishes.ends_at_ms is None:
         return _forgotten(wishes, OverrideState.ENDED, _TIME_IS_OVER)
-    lasts_s = min(MAX_DURATION_S, (wishes.ends_at_ms - time_ms) / 1000)
-    position = _POSITIONS[wishes.newest.mode]
-    override = Override(position, wishes.ends_at_ms, since_s=now_s, ends_at_s=now_s + lasts_s, is_timed=True)
+    override = received(_POSITIONS[wishes.newest.mode], wishes.ends_at_ms, now_s, time_ms, synchronised=True)
     return replace(wishes, state=OverrideState.ACTIVE, active=override)
+
+
+def _ends_at_ms(override: Override, now_s: float, time_ms: int) -> int:
+    return time_ms + round((override.ends_at_s - now_s) * 1000)
 
 
 def _ended(wishes: Wishes, because: str) -> Wishes:

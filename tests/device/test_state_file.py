@@ -262,6 +262,8 @@ GARBAGE = {
     "active without an override": changed_wishes(active=None),
     "ended with an override": changed_wishes(state="ended"),
     "a state of no wish": changed_wishes(newest=None),
+    "an override by auto": changed_wishes(newest={"mode": "auto"}),
+    "auto that waits": changed_wishes(newest={"mode": "auto"}, state="waiting", active=None),
     "end a fraction": changed_wishes(ends_at_ms=0.5),
     "nine wishes that are over": changed_wishes(over=[{"mode": "grid", "until": 1}] * 9),
     "over 1": changed_wishes(over=1),

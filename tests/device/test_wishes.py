@@ -292,3 +292,37 @@ def test_a_wish_is_remembered_once(owner: Owner) -> None:
     again = replace(over, state=OverrideState.WAITING, ends_at_ms=TIME_MS)
 
     assert advanced(again, owner.now_s, owner.time_ms, synchronised=True).over == (wish(),)
+
+
+def test_a_new_one_begins_with_nothing_of_the_one_before(owner: Owner) -> None:
+    owner.asks(wish("grid"))
+    owner.synchronised = False
+
+    wishes = owner.asks(wish("battery", 3.0))
+
+    assert (wishes.state, wishes.ends_at_ms) == (OverrideState.ACTIVE, None)
+    owner.asks(None)
+    assert owner.asks(wish("grid", 4.0)).because == ""
+
+
+def test_C4_the_first_time_that_is_known_counts_whatever_the_clock_does_later(owner: Owner) -> None:
+    owner.synchronised = False
+    owner.asks(wish())
+    owner.synchronised = True
+    timed = owner.later(0.0)
+
+    owner.offset_ms -= 86_400_000
+
+    assert owner.later(7199.0).ends_at_ms == timed.ends_at_ms
+    assert owner.later(1.0).mode is Mode.AUTO
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"ends_at_ms": None}, {"newest": None}, {"newest": None, "ends_at_ms": TIME_MS + 10**6}]
+)
+def test_P3_one_that_waits_without_wish_or_end_is_over(spoilt: dict[str, object], owner: Owner) -> None:
+    waiting = Wishes(newest=wish(), state=OverrideState.WAITING, ends_at_ms=TIME_MS + 10**6)
+
+    wishes = Owner(replace(waiting, **spoilt)).later(0.0)  # type: ignore[arg-type]
+
+    assert (wishes.active, wishes.state) == (None, OverrideState.ENDED)

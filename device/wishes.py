@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from contract.positions import Position
 from contract.shadow import Mode, OverrideState, Wish
-from device.override import Override, received, timed
+from device.override import MAX_DURATION_S, Override, received, timed
 
 MOST_REMEMBERED = 8
 
@@ -65,7 +65,7 @@ def asked(wishes: Wishes, wish: Wish | None, now_s: float, time_ms: int, *, sync
 def advanced(wishes: Wishes, now_s: float, time_ms: int, *, synchronised: bool) -> Wishes:
     """The same a moment later: an override's end becomes known, or comes."""
     if wishes.state is OverrideState.WAITING and synchronised:
-        wishes = _resumed(wishes, now_s, time_ms)
+        wishes = _resumed(wishes, now_s)
     if wishes.active is None:
         return wishes
     override = timed(wishes.active, now_s, time_ms, synchronised)
@@ -92,11 +92,12 @@ def _begun(wishes: Wishes, wish: Wish, override: Override) -> Wishes:
     return replace(wishes, newest=wish, state=OverrideState.ACTIVE, because="", active=override, ends_at_ms=None)
 
 
-def _resumed(wishes: Wishes, now_s: float, time_ms: int) -> Wishes:
-    """After a reboot, when the time of day has become known."""
+def _resumed(wishes: Wishes, now_s: float) -> Wishes:
+    """After a reboot, when the time of day has become known: an override that may last a day, to be timed by it."""
     if wishes.newest is None or wishes.ends_at_ms is None:
         return _forgotten(wishes, OverrideState.ENDED, _TIME_IS_OVER)
-    override = received(_POSITIONS[wishes.newest.mode], wishes.ends_at_ms, now_s, time_ms, synchronised=True)
+    position = _POSITIONS[wishes.newest.mode]
+    override = Override(position, wishes.ends_at_ms, since_s=now_s, ends_at_s=now_s + MAX_DURATION_S)
     return replace(wishes, state=OverrideState.ACTIVE, active=override)
 
 

@@ -325,4 +325,4 @@ def test_P3_one_that_waits_without_wish_or_end_is_over(spoilt: dict[str, object]
 
     wishes = Owner(replace(waiting, **spoilt)).later(0.0)  # type: ignore[arg-type]
 
-    assert (wishes.active, wishes.state) == (None, OverrideState.ENDED)
+    assert (wishes.active, wishes.state, wishes.because) == (None, OverrideState.ENDED, "its time is over")

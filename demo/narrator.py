@@ -9,11 +9,12 @@ from contract import messages, topics
 
 
 class Narrator:
-    """Prints; also remembers the alerts and the newest heartbeat, for the report."""
+    """Prints; also remembers the alerts and the newest heartbeat, for the report, and the newest sample."""
 
     def __init__(self) -> None:
         self.alerts: list[dict[str, Any]] = []
         self.decisions = 0
+        self.newest_sample: dict[str, Any] | None = None
         self._position: str | None = None
         self._lock = threading.Lock()
 
@@ -35,6 +36,7 @@ class Narrator:
                 self.decisions = message["decision_count"]
 
     def _on_sample(self, sample: dict[str, Any]) -> None:
+        self.newest_sample = sample
         position = sample["position"]
         if position != self._position:
             self._position = position

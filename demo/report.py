@@ -1,7 +1,8 @@
-"""What happened, as `demo --report` writes it: read back from the store, the outbox and the broker, not remembered."""
+"""What happened, as `demo --report` writes it: read back from the store, the outbox, the shadow and the broker."""
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Any
 
 from contract import store
 from demo.narrator import Narrator, iso
+from demo.page.overrides import Override
 from device.outbox import Outbox, Stream
 
 
@@ -45,8 +47,16 @@ def wait_until_stored(timestream_query: Any, thing: str, state: Path, timeout_s:
         time.sleep(0.25)
 
 
-def report(timestream_query: Any, thing: str, state: Path, narrator: Narrator, heartbeats: int, page: str) -> Any:  # noqa: ANN401
-    """The report as an object for JSON. Paging and overrides come with later parts; until then there are none."""
+def report(
+    timestream_query: Any,  # noqa: ANN401 - a boto3 client
+    thing: str,
+    state: Path,
+    narrator: Narrator,
+    heartbeats: int,
+    overrides: Iterable[Override],
+    page: str,
+) -> Any:  # noqa: ANN401 - JSON
+    """The report as an object for JSON. Paging comes with a later part; until then there is none."""
     samples = stored_samples(timestream_query, thing)
     taken = _samples_taken(state)
     stored = len({sample.sequence for sample in samples})
@@ -62,8 +72,24 @@ def report(timestream_query: Any, thing: str, state: Path, narrator: Narrator, h
         "heartbeats": heartbeats,
         "alerts": narrator.alerts,
         "pagerduty": [],
-        "overrides": [],
+        "overrides": [override_as_json(override) for override in overrides],
         "page": page,
+    }
+
+
+def override_as_json(override: Override) -> dict[str, Any]:
+    """One wish and what the device has reported of it; null is what it has not reported."""
+
+    def moment(time_ms: int | None) -> str | None:
+        return None if time_ms is None else iso(time_ms)
+
+    return {
+        "mode": override.mode,
+        "until": iso(override.until_ms),
+        "asked": moment(override.asked_ms),
+        "applied": moment(override.applied_ms),
+        "ended": moment(override.ended_ms),
+        "state": override.state,
     }
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from demo import report as reports
 from demo.deployment import create_table, deploy
-from demo.emulator import Emulator, client
+from demo.emulator import REGION, Emulator, client
 from demo.narrator import Narrator
 from demo.observer import Observer
+from demo.owner_wish import EmulatedAccount, OwnerStandIn
+from demo.page.overrides import NoAnswerError, ReadShadow, ShadowOverrides, reader
 from demo.page.server import Page, serve
 from demo.processes import DemoError, Process, stop_all
 from demo.provisioning import provision
@@ -74,6 +76,21 @@ def _say_if_anyone_listens(text: str) -> None:
         print(text, flush=True)
 
 
+def _not_yet() -> bytes | None:
+    raise NoAnswerError("The demo is still starting.")
+
+
+def _how_to_be_the_owner(url: str, command: Path) -> str:
+    environment = (
+        f"AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION={REGION}"
+    )
+    return (
+        "Be the owner, from another shell:\n"
+        f"  {environment} {command} override {THING} grid --for 20s\n"
+        f"  {environment} {command} status {THING}\n"
+    )
+
+
 class Demo:
     """All the parts. What has been started is stopped by `stop`, whatever happened in between."""
 
@@ -87,6 +104,9 @@ class Demo:
         self._timestream: Endpoint | None = None
         self._observer: Observer | None = None
         self._page: Page | None = None
+        self._read_shadow: ReadShadow = _not_yet
+        self._overrides = ShadowOverrides(lambda: self._read_shadow())
+        self._owner: OwnerStandIn | None = None
 
     def start(self, stopping: StopRequest) -> None:
         """Start every part in turn. Returns early when `stopping` is set."""
@@ -105,7 +125,13 @@ class Demo:
         print(f"Solarshed on one machine. {NOTE}\nTimers: {SHORTENED}.\nStarting:", flush=True)
         self._timestream = serve_timestream()
         # The page comes first because its port is the one that may be taken.
-        self._page = serve(THING, port=self._port, note=NOTE, client=self._client("timestream-query"))
+        self._page = serve(
+            THING,
+            port=self._port,
+            note=NOTE,
+            client=self._client("timestream-query"),
+            overrides=self._overrides,
+        )
         yield done(f"stand-in for Timestream   {self._timestream.url}")
 
         self._emulator = Emulator(
@@ -146,7 +172,14 @@ class Demo:
         control.wait_for_line("deciding", _CONTROL_READY_TIMEOUT_S)
         self._run("solarshed uplink", [command, "uplink", "--config", config])
         yield done("solarshed control, solarshed uplink")
+        account = EmulatedAccount(self._emulator.url)
+        self._read_shadow = reader(account, THING)
+        self._owner = OwnerStandIn(
+            account, THING, self._overrides, lambda: self.narrator.newest_sample, self.narrator.say
+        )
+        self._owner.start()
         print(f"\nThe page: {self._page.url}?range=5m    (Ctrl-C ends everything)\n", flush=True)
+        print(_how_to_be_the_owner(self._emulator.url, command), flush=True)
 
     def watch(self, stopping: StopRequest, seconds: float | None) -> None:
         """Return after `seconds`, or when `stopping` is set.
@@ -158,21 +191,36 @@ class Demo:
         while not stopping.wait(0.2):
             for process in self._running():
                 process.check()
+            if self._owner is not None:
+                self._owner.check()
             if deadline is not None and time.monotonic() >= deadline:
                 return
 
     def end_and_report(self, *, wait: bool) -> Any:  # noqa: ANN401 - JSON
         """Stop deciding, wait until all that was sampled is stored (or not), and say what happened."""
-        if self._page is None or self._observer is None:
+        if self._page is None or self._observer is None or self._owner is None:
             raise DemoError("stopped before everything had started; there is nothing to report")
+        self._owner.stop()
         by_name = {process.name: process for process in self._processes}
         stop_all([by_name["solarshed control"]], _STOP_GRACE_S)
         query = self._client("timestream-query")
         reports.wait_until_stored(query, THING, self._state, _DRAIN_TIMEOUT_S if wait else 1.0)
-        return reports.report(query, THING, self._state, self.narrator, self._observer.heartbeats, self._page.url)
+        with contextlib.suppress(NoAnswerError):
+            self._overrides.look()
+        return reports.report(
+            query,
+            THING,
+            self._state,
+            self.narrator,
+            self._observer.heartbeats,
+            self._overrides.known(),
+            self._page.url,
+        )
 
     def stop(self) -> None:
         """End everything that was started, in at most 5 s. Harmless when repeated."""
+        if self._owner is not None:
+            self._owner.stop()
         if self._observer is not None:
             self._observer.stop()
         stop_all(list(reversed(self._running())), _STOP_GRACE_S)

@@ -1,18 +1,25 @@
-"""`python -m demo.page --thing shed`: the live page, over the `timestream-query` endpoint of the environment."""
+"""`python -m demo.page --thing shed`: the live page, over the `timestream-query` endpoint of the environment.
+
+The owner's overrides come from the thing's shadow in the environment's AWS account.
+"""
 
 import argparse
 import sys
 
-from demo.page.server import ADDRESS, DEFAULT_PORT, PortInUseError, serve
+from contract.errors import SolarshedError
+from demo.page.overrides import ShadowOverrides, reader
+from demo.page.server import ADDRESS, DEFAULT_PORT, serve
 from demo.page.timestream import ENDPOINT_VARIABLE, UnavailableError
+from owner.session import Account
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted. 0 done, 1 it could not start and said why."""
     asked = _parser().parse_args(arguments)
     try:
-        page = serve(asked.thing, port=asked.port, note=asked.note)
-    except (PortInUseError, UnavailableError, ValueError) as error:
+        overrides = ShadowOverrides(reader(Account(None, None), asked.thing))
+        page = serve(asked.thing, port=asked.port, note=asked.note, overrides=overrides)
+    except (SolarshedError, UnavailableError, ValueError) as error:
         print(f"page: {error}", file=sys.stderr)
         return 1
     with page:

@@ -11,6 +11,7 @@ from contract import store
 from contract.alerts import SEVERITY, Alert, Severity
 from contract.topics import check_thing_name
 from demo.page import panels, timestream, words
+from demo.page.overrides import Override
 from demo.page.panels import Kind, Panel, Range
 from demo.page.timestream import Cell, Row, UnknownColumnError
 
@@ -50,8 +51,11 @@ class History:
         data = self._states(panel, span) if panel.kind == Kind.STATES else self._lines(panel, span)
         return {"from_ms": to_ms - span.span_s * 1000, "to_ms": to_ms, **data}
 
-    def events(self, span: Range) -> Answer:
-        """The newest changes in `span` as sentences, newest first, and whether there were more."""
+    def events(self, span: Range, overrides: Sequence[Override] = ()) -> Answer:
+        """The newest changes in `span` as sentences, newest first, and whether there were more.
+
+        Those of `overrides` that have ended in `span` are among them: the table does not hold them.
+        """
         rows = self._read(_STATE_COLUMNS, lambda columns: panels.changes_sql(columns, self.thing, span))
         found = [
             {"time_ms": row["time"], **asdict(event)}
@@ -59,6 +63,8 @@ class History:
             if row["previous_time"] is not None
             for event in words.events_between(_state(row, "previous_"), _state(row))
         ]
+        found += _ends(overrides, self._now_ms() - span.span_s * 1000)
+        found.sort(key=lambda event: _milliseconds(event["time_ms"]), reverse=True)
         return {"events": found[:EVENT_LIMIT], "more": max(0, len(found) - EVENT_LIMIT)}
 
     def now(self) -> Answer:
@@ -145,6 +151,16 @@ def _number_columns() -> tuple[str, ...]:
 
 def _state(row: Row, prefix: str = "") -> words.State:
     return words.State(*(str(row.get(prefix + column) or "") for column in _STATE_COLUMNS))
+
+
+def _ends(overrides: Iterable[Override], from_ms: int) -> list[Answer]:
+    ends = []
+    for one in overrides:
+        if one.ended_ms is not None and one.ended_ms >= from_ms:
+            lasted_s = None if one.applied_ms is None else (one.ended_ms - one.applied_ms) / 1000
+            event = words.override_ended(one.mode, one.because, lasted_s)
+            ends.append({"time_ms": one.ended_ms, **asdict(event)})
+    return ends
 
 
 def _alert(name: str) -> Answer:

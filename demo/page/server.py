@@ -4,8 +4,10 @@ GET /api/panels                     what to draw, the ranges, the note
 GET /api/panel/<id>?range=1h        one panel's data, times in epoch milliseconds
 GET /api/events?range=1h            what changed, as sentences
 GET /api/now                        the newest sample, why, since when, how old
+GET /api/overrides                  what the owner has asked for and what the device says of it, while it is not over
 
-An error is `{"error": SENTENCE}`: 400 for a wrong range, 404 for a wrong address, 503 while Timestream does not answer.
+An error is `{"error": SENTENCE}`: 400 for a wrong range, 404 for a wrong address, 503 while Timestream, or for the
+overrides the thing's shadow, does not answer.
 """
 
 import errno
@@ -23,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from contract.errors import SolarshedError
 from demo.page.history import History, wall_clock_ms
+from demo.page.overrides import NoAnswerError, Overrides
 from demo.page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
 from demo.page.timestream import TimestreamError, make_client
 
@@ -101,9 +104,12 @@ def serve(
     port: int = DEFAULT_PORT,
     note: str = "",
     client: "TimestreamQueryClient | None" = None,
+    overrides: Overrides | None = None,
     now_ms: Callable[[], int] = wall_clock_ms,
 ) -> Page:
     """Show `thing` on 127.0.0.1:`port` (0: any free one), with `note` as a line on the page.
+
+    Without `overrides` the page says nothing of the owner's wishes.
 
     Raises:
         PortInUseError: something else listens there.
@@ -113,7 +119,7 @@ def serve(
     history = History(client or make_client(), thing, now_ms)
 
     class Handler(_Handler):
-        api = _Api(history, note)
+        api = _Api(history, note, overrides, now_ms)
 
     try:
         return Page(_Server((ADDRESS, port), Handler))
@@ -135,9 +141,11 @@ class _Server(ThreadingHTTPServer):
 class _Api:
     """The JSON answers, by path."""
 
-    def __init__(self, history: History, note: str) -> None:
+    def __init__(self, history: History, note: str, overrides: Overrides | None, now_ms: Callable[[], int]) -> None:
         self._history = history
         self._note = note
+        self._overrides = overrides
+        self._now_ms = now_ms
 
     def answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
         """The answer to `GET path?query`.
@@ -152,10 +160,12 @@ class _Api:
                 case ["panel", panel_id] if panel_id in _PANELS:
                     return self._history.panel(_PANELS[panel_id], _range(query))
                 case ["events"]:
-                    return self._history.events(_range(query))
+                    return self._history.events(_range(query), self._overrides.known() if self._overrides else ())
                 case ["now"]:
                     return self._history.now()
-        except TimestreamError as error:
+                case ["overrides"] if self._overrides is not None:
+                    return {"now_ms": self._now_ms(), **self._overrides.now()}
+        except (TimestreamError, NoAnswerError) as error:
             raise _RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
         raise _RequestError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
 
@@ -166,6 +176,7 @@ class _Api:
             "default_range": DEFAULT_RANGE.id,
             "ranges": [asdict(span) for span in RANGES],
             "panels": [asdict(panel) for panel in PANELS],
+            "has_overrides": self._overrides is not None,
         }
 
 

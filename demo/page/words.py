@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contract.positions import Position, Reason
+from owner.words import duration
 
 
 class EventKind(StrEnum):
@@ -14,6 +15,7 @@ class EventKind(StrEnum):
     REASON = "reason"
     ALERT_RAISED = "alert_raised"
     ALERT_CLEARED = "alert_cleared"
+    OVERRIDE_ENDED = "override_ended"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ def alert_names(alerts: str) -> list[str]:
 def events_between(before: State, after: State) -> list[Event]:
     """What happened between two samples: the relays first, then alerts raised, then alerts cleared."""
     return _relay_events(before, after) + _alert_events(alert_names(before.alerts), alert_names(after.alerts))
+
+
+def override_ended(mode: str, because: str | None, lasted_s: float | None) -> Event:
+    """The end of an override that was in force for `lasted_s`, or never was."""
+    added = f": {because}" if because else ""
+    lasted = ", never in force" if lasted_s is None else f" for {duration(lasted_s)}"
+    return Event(EventKind.OVERRIDE_ENDED, f"The owner's override has ended{added} ({mode.upper()}{lasted})")
 
 
 def _relay_events(before: State, after: State) -> list[Event]:

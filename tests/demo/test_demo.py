@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, A
             "events": run.get("/api/events?range=15m"),
             "panels": run.get("/api/panels"),
         }
+        run.read_until("override in force")
+        page["overrides"] = run.get("/api/overrides")
+        run.read_until("override has ended")
+        page["events after"] = run.get("/api/events?range=15m")
         status = run.end()
     finally:
         run.close()
@@ -133,6 +138,37 @@ def test_heartbeats_alerts_and_decisions_are_counted(finished: Finished) -> None
     assert report["heartbeats"] >= 10
     assert report["decisions"] >= 200
     assert raised[:2] == ["battery_low", "over_temperature"]
+
+
+def test_an_override_by_shadow_was_applied_and_ended_by_itself(finished: Finished) -> None:
+    run, report, page = finished
+
+    override = report["overrides"][0]
+    asked, applied, ended, until = (
+        datetime.fromisoformat(override[moment]) for moment in ("asked", "applied", "ended", "until")
+    )
+    by_owner = [transfer for transfer in report["transfers"] if transfer["reason"] == "override"]
+
+    assert asked <= applied < ended
+    assert timedelta(0) <= ended - until <= timedelta(seconds=3)
+    assert override["state"] == "ended"
+    assert [transfer["position"] for transfer in by_owner] == [override["mode"]]
+    assert f"asks by shadow: {override['mode']} until " in run.printed
+    assert "override has ended by itself: its time is over" in run.printed
+    assert [one["state"] for one in page["overrides"]["standing"]] == ["active"]
+    assert "override_ended" in [event["kind"] for event in page["events after"]["events"]]
+
+
+def test_what_the_terminal_tells_to_type_is_what_the_owner_types(finished: Finished) -> None:
+    run, _, _ = finished
+
+    commands = [line.split() for line in run.printed.splitlines() if line.startswith("  AWS_ENDPOINT_URL=")]
+
+    assert [command[-5:] for command in commands] == [
+        ["override", "shed", "grid", "--for", "20s"],
+        [*commands[1][-5:-2], "status", "shed"],
+    ]
+    assert all(str(SOLARSHED) in command for command in commands)
 
 
 def test_the_terminal_says_what_started_where_the_page_is_and_what_happened(finished: Finished) -> None:

@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from demo.page.overrides import Override
 from demo.page.panels import PANELS, RANGES
 from demo.page.server import Page, PortInUseError, serve
 from demo.page.timestream import ENDPOINT_VARIABLE
+from tests.demo.page_overrides import GivenOverrides
 from tests.demo.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
 
 MINUTE_MS = 60_000
@@ -143,6 +146,77 @@ def test_events_are_sentences_newest_first(page: Page, table: Table) -> None:
         "Alert battery low raised",
     ]
     assert answer["more"] == 0
+
+
+@pytest.fixture
+def overrides() -> GivenOverrides:
+    return GivenOverrides()
+
+
+@pytest.fixture
+def page_with_overrides(table: Table, overrides: GivenOverrides) -> Iterator[Page]:
+    with serve(THING, port=0, client=table.client, overrides=overrides) as served:
+        yield served
+
+
+def test_overrides_that_stand_are_told_as_the_device_reports_them(
+    page_with_overrides: Page, overrides: GivenOverrides
+) -> None:
+    overrides.standing = [Override("grid", now_ms() + 8000, state="suppressed", because="the box is too hot")]
+    overrides.refused = "override.mode is 7"
+
+    answer = ask(page_with_overrides, "/api/overrides")
+
+    (one,) = answer["standing"]
+    assert (one["mode"], one["state"], one["because"]) == ("grid", "suppressed", "the box is too hot")
+    assert answer["refused"] == "override.mode is 7"
+    assert abs(answer["now_ms"] - now_ms()) < 5000
+    assert ask(page_with_overrides, "/api/panels")["has_overrides"] is True
+
+
+def test_without_a_shadow_only_the_overrides_have_no_answer(
+    page_with_overrides: Page, overrides: GivenOverrides, table: Table
+) -> None:
+    table.write(Sample(now_ms() - 1000))
+    overrides.cut = True
+
+    assert "shadow does not answer" in ask(page_with_overrides, "/api/overrides", 503)["error"]
+    assert ask(page_with_overrides, "/api/now")["sample"] is not None
+    assert ask(page_with_overrides, "/api/events?range=15m")["events"] == []
+
+
+def test_a_page_without_a_source_of_overrides_says_so_and_has_no_such_address(page: Page) -> None:
+    assert ask(page, "/api/panels")["has_overrides"] is False
+    ask(page, "/api/overrides", 404)
+
+
+def test_the_end_of_an_override_is_an_event_in_its_place(
+    page_with_overrides: Page, overrides: GivenOverrides, table: Table
+) -> None:
+    start = now_ms() - 5 * MINUTE_MS
+    table.write(
+        Sample(start),
+        Sample(start + MINUTE_MS, "grid", "override"),
+        Sample(start + 2 * MINUTE_MS, "battery", "battery_recovered"),
+    )
+    end_ms = start + 2 * MINUTE_MS - 400
+    over = Override("grid", end_ms, state="ended", because="its time is over")
+    overrides.ended = [
+        replace(over, until_ms=1, ended_ms=start - 3600_000),
+        replace(over, applied_ms=end_ms - 45_000, ended_ms=end_ms),
+        replace(over, until_ms=2, ended_ms=start + 3 * MINUTE_MS),
+    ]
+    overrides.standing = [Override("battery", now_ms() + 5000)]
+
+    events = ask(page_with_overrides, "/api/events?range=15m")["events"]
+
+    assert [event["text"] for event in events] == [
+        "The owner's override has ended: its time is over (GRID, never in force)",
+        "To BATTERY: battery recovered",
+        "The owner's override has ended: its time is over (GRID for 45 s)",
+        "To GRID: the owner's wish",
+    ]
+    assert events[2]["kind"] == "override_ended"
 
 
 def test_only_the_newest_fifty_events_are_sent(page: Page, table: Table) -> None:

@@ -3,15 +3,17 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize, expect
 from playwright.sync_api import Page as Tab
 
+from demo.page.overrides import Override
 from demo.page.server import Page, serve
 from tests.browser import chromium
+from tests.demo.page_overrides import GivenOverrides
 from tests.demo.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
 
 # On one worker, so that there is one browser.
@@ -47,6 +49,17 @@ def table() -> Iterator[Table]:
 @pytest.fixture
 def page(table: Table) -> Iterator[Page]:
     with serve(THING, port=0, note=NOTE, client=table.client) as served:
+        yield served
+
+
+@pytest.fixture
+def overrides() -> GivenOverrides:
+    return GivenOverrides()
+
+
+@pytest.fixture
+def page_with_overrides(table: Table, overrides: GivenOverrides) -> Iterator[Page]:
+    with serve(THING, port=0, note=NOTE, client=table.client, overrides=overrides) as served:
         yield served
 
 
@@ -264,6 +277,173 @@ def test_an_age_grows_while_the_page_hears_nothing(tab: Tab, page: Page, table: 
     expect(tab.locator("#headline")).to_have_text("Last known: on BATTERY (solar)", timeout=NEWS_MS)
 
 
+def test_an_override_that_stands_is_a_line_at_the_top_with_the_time_left(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    until_ms = now_ms() + 45_000
+    overrides.standing = [Override("grid", until_ms, state="active", ends_at_ms=until_ms)]
+
+    tab.goto(page_with_overrides.url)
+
+    line = tab.locator("#override-words")
+    clock = r"\d\d:\d\d:\d\d"
+    expect(line).to_have_text(
+        re.compile(rf"^The owner has asked for GRID until {clock}\. It is in force\.$"), timeout=NEWS_MS
+    )
+    expect(tab.locator("#override-left")).to_have_text(re.compile(r"^\d+ s left$"))
+    expect(tab.get_by_role("region", name="The owner's override")).to_be_visible()
+    tops = [tab.locator(id_).bounding_box() for id_ in ("#override", "#status")]
+    assert tops[0] is not None
+    assert tops[1] is not None
+    assert tops[0]["y"] < tops[1]["y"]
+
+
+def test_what_is_read_out_of_an_override_changes_only_with_its_state(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    until_ms = now_ms() + 60_000
+    overrides.standing = [Override("grid", until_ms, state="active", ends_at_ms=until_ms)]
+    tab.goto(page_with_overrides.url)
+    words, left = tab.locator("#override-words"), tab.locator("#override-left")
+    expect(words).to_contain_text("in force", timeout=NEWS_MS)
+    expect(words).to_have_attribute("aria-live", "polite")
+    assert tab.locator("[aria-live] #override-left").count() == 0
+    tab.evaluate(
+        "window.changes = 0; new MutationObserver(all => { window.changes += all.length })"
+        ".observe(document.getElementById('override-words'), {childList: true, subtree: true, characterData: true})"
+    )
+    before = left.text_content()
+
+    assert_soon(lambda: left.text_content() != before, tab)
+    tab.wait_for_timeout(2500)
+    assert tab.evaluate("window.changes") == 0
+
+    overrides.standing = [replace(overrides.standing[0], state="suppressed", because="the box is too hot")]
+    expect(words).to_contain_text("It is suppressed: the box is too hot.", timeout=NEWS_MS)
+    assert tab.evaluate("window.changes") > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (Override("battery", 0, state=None), "The device has not answered yet."),
+        (
+            Override("battery", 0, state="suppressed", because="a relay fault is latched"),
+            "suppressed: a relay fault is",
+        ),
+        (Override("battery", 0, state="waiting"), "It waits: the Pi was started anew"),
+        (Override("battery", 0, state="later", because="<b>soon</b>"), "The device says: later: <b>soon</b>."),
+    ],
+    ids=["unanswered", "suppressed", "waiting", "unknown"],
+)
+def test_an_override_that_is_not_in_force_says_why(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides, override: Override, words: str
+) -> None:
+    write_a_night(table)
+    overrides.standing = [replace(override, until_ms=now_ms() + 60_000)]
+
+    tab.goto(page_with_overrides.url)
+
+    expect(tab.locator("#override-words")).to_contain_text(words, timeout=NEWS_MS)
+    expect(tab.locator("#override-words")).not_to_contain_text("in force")
+
+
+def test_a_refused_wish_is_told(tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides) -> None:
+    write_a_night(table)
+    overrides.refused = "override.until is missing"
+
+    tab.goto(page_with_overrides.url)
+
+    expect(tab.locator("#override-words")).to_have_text(
+        "The device has refused what the owner asked for last: override.until is missing.", timeout=NEWS_MS
+    )
+    expect(tab.locator("#override-left")).to_have_text("")
+
+
+def test_when_an_override_has_ended_its_line_is_gone_and_the_events_say_so(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    until_ms = now_ms() + 30_000
+    standing = Override("grid", until_ms, state="active", ends_at_ms=until_ms, applied_ms=now_ms() - 9000)
+    overrides.standing = [standing]
+    tab.goto(page_with_overrides.url)
+    expect(tab.locator("#override")).to_have_attribute("data-state", "active", timeout=NEWS_MS)
+
+    overrides.standing = []
+    overrides.ended = [replace(standing, state="ended", because="its time is over", ended_ms=now_ms())]
+
+    expect(tab.locator("#events .override_ended")).to_contain_text(
+        "The owner's override has ended: its time is over (GRID for ", timeout=NEWS_MS
+    )
+    expect(tab.locator("#override-words")).to_have_text("", timeout=NEWS_MS)
+    expect(tab.locator("#override")).to_have_attribute("data-state", "none")
+    expect(tab.locator("#override")).to_have_css("height", "0px")
+
+
+def test_an_end_that_the_device_has_not_reported_is_no_end(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    overrides.standing = [Override("grid", now_ms() - 20_000, state="active", ends_at_ms=now_ms() - 20_000)]
+
+    tab.goto(page_with_overrides.url)
+
+    expect(tab.locator("#override-words")).to_contain_text(
+        "That time is over, but the device has not said that it has ended it.", timeout=NEWS_MS
+    )
+    expect(tab.locator("#override-left")).to_have_text("")
+
+
+def test_of_a_silent_device_nobody_claims_that_its_override_is_in_force(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    table.write(*(Sample(now_ms() - ago_ms, "grid", "override") for ago_ms in (63_000, 62_000, 61_000)))
+    overrides.standing = [Override("grid", now_ms() + 60_000, state="active", ends_at_ms=now_ms() + 60_000)]
+
+    tab.goto(page_with_overrides.url)
+
+    expect(tab.locator("#override-words")).to_contain_text(
+        "The device is silent: whether it is in force now is not known.", timeout=NEWS_MS
+    )
+
+
+def test_without_an_answer_of_the_shadow_only_its_line_says_so(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    overrides.standing = [Override("grid", now_ms() + 60_000, state="active")]
+    tab.goto(page_with_overrides.url)
+    expect(tab.locator("#override-words")).to_contain_text("in force", timeout=NEWS_MS)
+
+    overrides.cut = True
+
+    expect(tab.locator("#override-words")).to_have_text(
+        "Whether the owner has asked for anything is not known. The shadow does not answer: nobody is there.",
+        timeout=NEWS_MS,
+    )
+    expect(tab.locator("#override-left")).to_have_text("")
+    expect(tab.locator("#banner")).to_be_hidden()
+    expect(tab.locator("#headline")).to_have_text("On BATTERY (solar)")
+
+
+def test_after_the_end_of_the_demo_no_override_is_claimed(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
+    write_a_night(table)
+    overrides.standing = [Override("grid", now_ms() + 3600_000, state="active")]
+    tab.goto(page_with_overrides.url)
+    expect(tab.locator("#override-words")).to_contain_text("in force", timeout=NEWS_MS)
+
+    page_with_overrides.close()
+
+    expect(tab.locator("#override-words")).to_have_text(
+        "Whether the owner has asked for anything is not known.", timeout=NEWS_MS
+    )
+
+
 def test_before_the_first_sample_the_page_says_so(tab: Tab, page: Page) -> None:
     tab.goto(page.url)
 
@@ -297,9 +477,15 @@ def test_when_its_own_server_is_gone_the_page_says_so(tab: Tab, page: Page, tabl
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])
 def test_nothing_is_asked_of_another_host_and_the_console_stays_empty(
-    browser: Browser, page: Page, table: Table, colour_scheme: Literal["light", "dark"]
+    browser: Browser,
+    page_with_overrides: Page,
+    table: Table,
+    overrides: GivenOverrides,
+    colour_scheme: Literal["light", "dark"],
 ) -> None:
+    page = page_with_overrides
     write_a_night(table)
+    overrides.standing = [Override("grid", now_ms() + 60_000, state="active")]
     asked: list[str] = []
     complaints: list[str] = []
     context = browser.new_context(viewport=PHONE, color_scheme=colour_scheme)
@@ -320,12 +506,16 @@ def test_nothing_is_asked_of_another_host_and_the_console_stays_empty(
     assert [url for url in asked if not url.startswith(page.url)] == []
 
 
-def test_a_narrow_screen_does_not_scroll_sideways(tab: Tab, page: Page, table: Table) -> None:
+def test_a_narrow_screen_does_not_scroll_sideways(
+    tab: Tab, page_with_overrides: Page, table: Table, overrides: GivenOverrides
+) -> None:
     write_a_night(table)
+    overrides.standing = [Override("battery", now_ms() + 60_000, state="suppressed", because="x" * 200)]
     tab.set_viewport_size(PHONE)
 
-    tab.goto(page.url)
+    tab.goto(page_with_overrides.url)
     segments(tab)
+    expect(tab.locator("#override-words")).to_contain_text("suppressed", timeout=NEWS_MS)
 
     assert overflow_px(tab) <= 0
 

@@ -3,7 +3,15 @@
 import pytest
 
 from contract.positions import Reason
-from demo.page.words import EventKind, State, alert_names, events_between, reason_in_full, reason_in_short
+from demo.page.words import (
+    EventKind,
+    State,
+    alert_names,
+    events_between,
+    override_ended,
+    reason_in_full,
+    reason_in_short,
+)
 
 ON_BATTERY = State("battery", "hold", "")
 
@@ -33,6 +41,22 @@ def test_a_switch_comes_before_the_alerts_of_the_same_sample() -> None:
     events = events_between(ON_BATTERY, State("grid", "battery_low", "battery_low"))
 
     assert [event.kind for event in events] == [EventKind.GRID, EventKind.ALERT_RAISED]
+
+
+@pytest.mark.parametrize(
+    ("because", "lasted_s", "text"),
+    [
+        ("its time is over", 10.0, "The owner's override has ended: its time is over (GRID for 10 s)"),
+        ("the owner ended it", 7200.0, "The owner's override has ended: the owner ended it (GRID for 2 h)"),
+        (None, None, "The owner's override has ended (GRID, never in force)"),
+    ],
+)
+def test_the_end_of_an_override_says_why_and_how_long_it_was_in_force(
+    because: str | None, lasted_s: float | None, text: str
+) -> None:
+    event = override_ended("grid", because, lasted_s)
+
+    assert (event.kind, event.text) == (EventKind.OVERRIDE_ENDED, text)
 
 
 def test_equal_samples_are_no_event() -> None:

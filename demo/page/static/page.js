@@ -3,15 +3,18 @@
 import { element } from "./dom.js";
 import { LinesPanel } from "./lines.js";
 import { StatesPanel } from "./states.js";
+import { OverrideLine } from "./override.js";
 import { Status } from "./status.js";
 import { moment } from "./words.js";
 
 const REFRESH_MS = 2000;
 const PATIENCE_MS = 15_000;
+const NO_SERVER = "This page's own server does not answer. Is it still running?";
 const KINDS = { lines: LinesPanel, states: StatesPanel };
 
 const by = (id) => document.getElementById(id);
 const status = new Status();
+const override = new OverrideLine(status);
 let page = null;
 let range = null;
 let timer = 0;
@@ -23,7 +26,7 @@ async function ask(path) {
   try {
     response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
   } catch {
-    throw new Error("This page's own server does not answer. Is it still running?");
+    throw new Error(NO_SERVER);
   }
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
@@ -58,6 +61,7 @@ async function refresh() {
   try {
     page ??= await start();
     const query = `range=${range.id}`;
+    if (page.hasOverrides) askForOverrides(mine);
     const answers = await Promise.allSettled([
       ask("/api/now"),
       ask(`/api/events?${query}`),
@@ -68,6 +72,17 @@ async function refresh() {
     showBanner(`${error.message} Trying again.`);
   }
   if (mine === round) timer = setTimeout(refresh, REFRESH_MS);
+}
+
+// What the owner asked for has a source of its own: without an answer its own line says so, and the rest goes on.
+async function askForOverrides(mine) {
+  try {
+    const answer = await ask("/api/overrides");
+    if (mine === round) override.update(answer);
+  } catch (error) {
+    // That the server is gone is said by the banner.
+    if (mine === round) override.noAnswer(error.message === NO_SERVER ? "" : error.message);
+  }
 }
 
 function show([now, events, ...panels]) {
@@ -88,7 +103,8 @@ async function start() {
   by("note").hidden = !described.note;
   offerRanges(described);
   const panels = described.panels.filter((panel) => panel.kind in KINDS);
-  return { panels, views: panels.map((panel) => new KINDS[panel.kind](panel, by("panels"))) };
+  const views = panels.map((panel) => new KINDS[panel.kind](panel, by("panels")));
+  return { panels, views, hasOverrides: described.has_overrides };
 }
 
 function offerRanges({ ranges, default_range: byDefault }) {
@@ -109,5 +125,8 @@ function choose(chosen) {
 }
 
 document.addEventListener("visibilitychange", refresh);
-setInterval(() => status.show(), 1000);
+setInterval(() => {
+  status.show();
+  override.show();
+}, 1000);
 refresh();

@@ -18,14 +18,22 @@ export class Status {
     this.show();
   }
 
+  get ageS() {
+    return this.answer.sample.age_s + (performance.now() - this.receivedAt) / 1000;
+  }
+
+  // Whether the device has been silent for too long: what it said last need not be so any more.
+  get isStale() {
+    return Boolean(this.answer?.sample) && this.ageS > this.answer.sample.silent_after_s;
+  }
+
   // Also called every second without news: an age grows when nothing arrives, above all then.
   show() {
     if (!this.answer) return;
     if (!this.answer.sample) return this.showNothing();
     const sample = this.answer.sample;
     const elapsedS = (performance.now() - this.receivedAt) / 1000;
-    const ageS = sample.age_s + elapsedS;
-    const stale = ageS > sample.silent_after_s;
+    const { ageS, isStale: stale } = this;
     const position = HEADLINES[sample.position] ?? `On ${sample.position}`;
     const headline = stale ? `Last known: ${position[0].toLowerCase()}${position.slice(1)}` : position;
     by("status").dataset.position = sample.position;

@@ -23,7 +23,8 @@ export function duration(seconds) {
   const min = Math.round(s / 60);
   if (min < 90) return `${min} min`;
   const h = Math.floor(min / 60);
-  return h < 48 ? `${h} h ${min % 60} min` : `${Math.floor(h / 24)} days`;
+  if (h >= 48) return `${Math.floor(h / 24)} days`;
+  return min % 60 ? `${h} h ${min % 60} min` : `${h} h`;
 }
 
 // The time of day, with the date where that is not today.

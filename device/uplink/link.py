@@ -104,7 +104,7 @@ Event = Connected | Lost | Message | Subscribed | Completion
 class _Of:
     """An event with the attempt that it belongs to."""
 
-    attempt: "_Attempt"
+    attempt: "_Attempt | None"
     event: Event
 
 
@@ -273,14 +273,15 @@ class Link:
         """Publish at QoS 1. How it ended comes as a Completion with `token`."""
         attempt = self._attempt
         if attempt is None:
-            raise RuntimeError("published without a connection")
+            self._events.put(_Of(None, Completion(token, "the connection is gone")))
+            return
         attempt.publish(topic, payload, lambda future: attempt.say(_completion(token, topic, future)))
 
     def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe at QoS 1 to at most eight. How it ended comes as Subscribed."""
+        """Subscribe at QoS 1 to at most eight. How it ended comes as Subscribed, unless the connection is gone."""
         attempt = self._attempt
         if attempt is None:
-            raise RuntimeError("subscribed without a connection")
+            return
         attempt.subscribe(filters, lambda future: attempt.say(_subscribed(filters, future)))
 
     def reconnect(self, why: str, now_s: float) -> None:

@@ -688,6 +688,29 @@ def test_N13_a_number_that_cannot_be_kept_stops_no_connection(
     assert [state for _, state in statuses(broker.publishes)] == ["online", "stopping"]
 
 
+def test_N8_what_is_asked_of_a_connection_that_was_lost_at_once_only_fails(
+    broker: ScriptedBroker, uplink: Uplink
+) -> None:
+    link = Link(THING, uplink, QUICK)
+    link.tick(time.monotonic())
+    broker.wait_until(lambda: broker.connects)
+    broker.wait_until(lambda: link.connected)
+    broker.drop()
+    broker.wait_until(lambda: not link.connected)
+    events = link.take(1.0)
+
+    link.subscribe(["a/topic"])
+    link.publish("a/topic", "{}", "token")
+    later = link.take(1.0)
+    link.stop()
+
+    assert [type(event) for event in events][:1] == [Connected]
+    assert Lost in [type(event) for event in events]
+    assert [(event.token, event.error) for event in later if isinstance(event, Completion)] == [
+        ("token", "the connection is gone")
+    ]
+
+
 def test_N14_a_clean_stop_says_stopping_and_leaves_no_last_will(
     broker: ScriptedBroker, uplink: Uplink, drive: Drive
 ) -> None:

@@ -30,6 +30,11 @@ from typing import Any, NoReturn
 
 OVERRIDE = "override"
 
+# What the device says on the shadow's topics, what is answered to it, and what it hears when somebody else has written.
+REQUESTS = ("get", "update")
+ANSWERS = ("get/accepted", "get/rejected", "update/accepted", "update/rejected")
+NEWS = ("update/delta", "delete/accepted")
+
 # What of a report may change all the time, and is worth a message once a minute only.
 PASSING = ("since", "next_change_at", "readings", "time", "counts")
 

@@ -58,6 +58,7 @@ class Journal:
         self._sample_interval_s = sample_interval_s
         self._heartbeat_interval_s = heartbeat_interval_s
         self._sampled_at_s = float("-inf")
+        self._sampled_ms = 0
         self._beat_at_s = float("-inf")
         self._last: tuple[Position, Reason] | None = None
         self._active = self._inherited = raised
@@ -107,8 +108,13 @@ class Journal:
             "battery_recover_voltage_v": self._limits.battery_recover_voltage_v,
             "over_temperature_trip_c": self._limits.over_temperature_trip_c,
         }
+        stamp = self._stamp()
+        # The store knows a sample by its time: two of one millisecond would be one.
+        if stamp["time_ms"] == self._sampled_ms:
+            stamp["time_ms"] += 1
+        self._sampled_ms = stamp["time_ms"]
         return {
-            **self._stamp(),
+            **stamp,
             "position": decision.position,
             "reason": decision.reason,
             "alerts": sorted(self._active),

@@ -35,7 +35,7 @@ _CLOSE_TIMEOUT_S = 1.0
 class Letter:
     """From uplink to control. `knows_wish` False: the cloud has not been asked yet, so no wish means nothing.
 
-    `cloud_time`: what time it was in the cloud when it answered, and when that was here: epoch and monotonic seconds.
+    `cloud_time`: what time it was in the cloud when it answered, and when it was asked: epoch and monotonic seconds.
     """
 
     knows_wish: bool = False

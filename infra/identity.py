@@ -4,7 +4,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iot as iot
 from constructs import Construct
 
-from contract import topics
+from contract import shadow, topics
 
 _OWN_NAME = "${iot:Connection.Thing.ThingName}"
 
@@ -22,11 +22,9 @@ class DeviceIdentity(Construct):
         self.policy_name = policy.ref
 
     def _document(self) -> dict[str, object]:
-        shadow = f"$aws/things/{_OWN_NAME}/shadow"
         own_channels = [topics.topic(_OWN_NAME, channel) for channel in topics.CHANNELS]
-        shadow_requests = [f"{shadow}/get", f"{shadow}/update"]
-        shadow_answers = [f"{shadow}/get/accepted", f"{shadow}/get/rejected", f"{shadow}/update/delta"]
-        shadow_answers += [f"{shadow}/update/accepted", f"{shadow}/update/rejected"]
+        shadow_requests = [topics.shadow(_OWN_NAME, what) for what in shadow.REQUESTS]
+        shadow_answers = [topics.shadow(_OWN_NAME, what) for what in (*shadow.ANSWERS, *shadow.NEWS)]
         return {
             "Version": "2012-10-17",
             "Statement": [

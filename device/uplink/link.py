@@ -19,6 +19,7 @@ from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 
 from contract import topics
+from contract.errors import SolarshedError
 from contract.status import State, encode_status
 from device import identity, mailbox
 from device.settings import Uplink
@@ -54,6 +55,12 @@ class Timing:
     duplicate_pause_s: float = 300.0
     most_duplicate_pause_s: float = 3600.0
     stop_s: float = 3.0
+    # The SDK has ended everything long before, in one way or another.
+    stuck_after_s: float = 120.0
+
+
+class LinkError(SolarshedError, OSError):
+    """The link cannot go on; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -231,19 +238,28 @@ class Link:
         self._takeovers = 0
         self._taken_over_at_s: float | None = None
         self._complaint = ""
+        self._published = 0
+        # By number, in their order. The SDK ends each by itself when its time is over.
+        self._unanswered_since_s: dict[int, float] = {}
+        self._ending_since_s = 0.0
         self.connections = 0
 
     @property
     def connected(self) -> bool:
         """Whether a publish has a chance now."""
-        return self._attempt is not None and self._attempt.connected.is_set()
+        return self._connected_at_s is not None and self._attempt is not None and self._attempt.connected.is_set()
 
     def is_duplicated(self, now_s: float) -> bool:
         """Whether somebody else has lately connected under this name."""
         return self._taken_over_at_s is not None and now_s < self._taken_over_at_s + DUPLICATE_REMEMBERED_S
 
     def tick(self, now_s: float) -> None:
-        """Begin an attempt when one is due."""
+        """Begin an attempt when one is due.
+
+        Raises:
+            LinkError: the SDK does not answer any more. Only a new process helps.
+        """
+        self._check_sdk(time.monotonic())
         if self._attempt is not None or now_s < self._try_at_s:
             return
         if self._ending is not None:
@@ -257,6 +273,16 @@ class Link:
             self._attempt = _Attempt(self._thing, self._uplink, self._timing, self._session, self._events)
         except Exception as e:  # noqa: BLE001 - whatever the SDK says of files that have become unusable
             self._note_end(Lost(str(e), was_connected=False), now_s)
+
+    def _check_sdk(self, now_s: float) -> None:
+        since_s = next(iter(list(self._unanswered_since_s.values())), now_s)
+        if self._ending is not None and not self._ending.stopped.is_set():
+            since_s = min(since_s, self._ending_since_s)
+        if now_s > since_s + self._timing.stuck_after_s:
+            raise LinkError(
+                f"the AWS library has not answered for {self._timing.stuck_after_s:g} s; ending, to be started anew by "
+                "systemd. Nothing is lost"
+            )
 
     def take(self, timeout_s: float) -> list[Event]:
         """Wait so long for something to happen, and return all that has."""
@@ -275,7 +301,15 @@ class Link:
         if attempt is None:
             self._events.put(_Of(None, Completion(token, "the connection is gone")))
             return
-        attempt.publish(topic, payload, lambda future: attempt.say(_completion(token, topic, future)))
+        self._published += 1
+        number = self._published
+        self._unanswered_since_s[number] = time.monotonic()
+
+        def done(future: Any) -> None:  # noqa: ANN401 - the SDK's future
+            self._unanswered_since_s.pop(number, None)
+            attempt.say(_completion(token, topic, future))
+
+        attempt.publish(topic, payload, done)
 
     def subscribe(self, filters: Sequence[str]) -> None:
         """Subscribe at QoS 1 to at most eight. How it ended comes as Subscribed, unless the connection is gone."""
@@ -332,6 +366,7 @@ class Link:
         if self._attempt is not None:
             self._attempt.stop()
             self._ending, self._attempt = self._attempt, None
+            self._ending_since_s = time.monotonic()
         pause_s = self._pause_s(lost, lasted_s, now_s)
         self._try_at_s = now_s + pause_s
         self._complain(lost, pause_s)

@@ -28,12 +28,12 @@ class Uplink:
     second."""
 
     def __init__(self, settings: Settings, timing: Timing | None = None) -> None:
-        pace = Pace()
+        self._pace = Pace()
         self.link = Link(settings.thing, settings.uplink, timing, directory=settings.state_directory)
         self.delivery = Delivery(
-            settings.thing, (settings.state_directory, settings.runtime_directory), self.link, pace
+            settings.thing, (settings.state_directory, settings.runtime_directory), self.link, self._pace
         )
-        self.shadow = Shadow(settings.thing, self.link, pace)
+        self.shadow = Shadow(settings.thing, self.link, self._pace)
         self._runtime_directory = settings.runtime_directory
         self._reports = Post(settings.runtime_directory, REPORT_NAME)
         self._letter: Letter | None = None
@@ -67,6 +67,7 @@ class Uplink:
             case Completion():
                 self.delivery.settle(event, now_s)
             case Connected():
+                self._pace.note(0, now_s)  # the link has said `online`
                 self._connected_at_s = now_s
                 self.shadow.connected()
             case Subscribed():

@@ -1,8 +1,8 @@
 """Uplink's side of the classic shadow: hears what the owner wishes, and says what control reports.
 
-A delta says only that something has changed; what stands there now is always asked for. So a delta that was lost, came
-twice, late or in the wrong order cannot matter, a storm of them is one question a second, and after the shadow was
-deleted and made again its new numbering is simply what the next answer says.
+A delta, and an update that is not ours, say only that something has changed; what stands there now is always asked for.
+So one that was lost, came twice, late or in the wrong order cannot matter, a storm of them is one question a second,
+and after the shadow was deleted and made again its new numbering is simply what the next answer says.
 """
 
 import logging
@@ -34,7 +34,7 @@ _MOST_UNANSWERED = 3
 
 _NO_SHADOW = 404
 _CONFLICT = 409
-_ANSWERS = ("get/accepted", "get/rejected", "update/accepted", "update/rejected", "update/delta")
+_HEARD = (*shadow.ANSWERS, *shadow.NEWS)
 
 
 class Asked(StrEnum):
@@ -75,10 +75,11 @@ class Shadow:
         self.knows_wish = False
         self.wish: Wish | None = None
         self.refused: str | None = None
-        # What time it was in the cloud when it last answered, and when that was here: epoch and monotonic seconds.
+        # What time it was in the cloud when it last answered, and when it was asked: epoch and monotonic seconds. It is
+        # later here by what the answer took: an override ends too early by that, never too late.
         self.cloud_time: tuple[int, float] | None = None
         self._ignored: list[str] = []
-        self._topics = {what: topics.shadow(thing, what) for what in (*_ANSWERS, "get", "update")}
+        self._topics = {what: topics.shadow(thing, what) for what in (*_HEARD, *shadow.REQUESTS)}
         self._what = {topic: what for what, topic in self._topics.items()}
         self._line = line
         self._pace = pace
@@ -163,9 +164,11 @@ class Shadow:
         match self._what.get(topic):
             case "update/delta":
                 self._on_delta(payload, now_s)
+            case "delete/accepted":
+                self._ask_soon(now_s)
             case "get/accepted" | "get/rejected" as what if self._get is not None:
                 self._on_get(what, payload, now_s)
-            case "update/accepted" | "update/rejected" as what if self._update is not None:
+            case "update/accepted" | "update/rejected" as what:
                 self._on_update(what, payload, now_s)
 
     # Hearing
@@ -198,7 +201,7 @@ class Shadow:
         self._version = version if type(version) is int else None
         timestamp = document.get("timestamp")
         if type(timestamp) is int:
-            self.cloud_time = (timestamp, now_s)
+            self.cloud_time = (timestamp, self._got_at_s)
         desired = state.get("desired") if isinstance(state, dict) else None
         self._take(desired)
 
@@ -236,6 +239,9 @@ class Shadow:
         except ShadowError:
             return
         if self._update is None or self._sent is None or answer.get("clientToken") != self._update.token:
+            if what == "update/accepted":
+                # Somebody else's. It makes no delta where it takes a wish away, or asks again for what was reported.
+                self._ask_soon(now_s)
             return
         if what == "update/rejected":
             self._on_update_rejected(answer, now_s)
@@ -271,7 +277,7 @@ class Shadow:
 
     def _subscribe(self) -> None:
         self._subscribe_at_s = None
-        self._line.subscribe([self._topics[what] for what in _ANSWERS])
+        self._line.subscribe([self._topics[what] for what in _HEARD])
 
     def _ask_soon(self, now_s: float) -> None:
         due_s = max(now_s, self._got_at_s + LEAST_TIME_BETWEEN_GETS_S)

@@ -576,3 +576,14 @@ def test_an_alert_follows_the_contract() -> None:
         "summary": "Shed battery is low at 49.8 V: running on grid",
         "details": {"position": "grid", "reason": "battery_low", "battery_voltage_v": 49.8},
     }
+
+
+def test_C3_two_samples_of_one_millisecond_have_times_of_their_own() -> None:
+    bench = Bench()
+
+    first = bench.record(decision(Position.GRID, Reason.BATTERY_LOW))
+    second = bench.record(decision(Position.BATTERY, Reason.STOPPED))
+
+    assert first.sample is not None
+    assert second.sample is not None
+    assert json.loads(second.sample)["time_ms"] == json.loads(first.sample)["time_ms"] + 1

@@ -269,7 +269,7 @@ def test_I3_a_device_publishes_its_own_channels_and_shadow_only(stacks: Synthesi
 
 
 def test_I3_a_device_hears_its_own_shadow_only(stacks: Synthesized) -> None:
-    answers = ("get/accepted", "get/rejected", "update/accepted", "update/rejected", "update/delta")
+    answers = ("get/accepted", "get/rejected", "update/accepted", "update/rejected", "update/delta", "delete/accepted")
     shadow = {f"$aws/things/{OWN_NAME}/shadow/{answer}" for answer in answers}
 
     assert device_may(stacks, "iot:Subscribe") == {f"topicfilter/{topic}" for topic in shadow}

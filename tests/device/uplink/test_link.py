@@ -694,9 +694,11 @@ def test_N8_what_is_asked_of_a_connection_that_was_lost_at_once_only_fails(
     link = Link(THING, uplink, QUICK)
     link.tick(time.monotonic())
     broker.wait_until(lambda: broker.connects)
-    broker.wait_until(lambda: link.connected)
+    broker.wait_until(lambda: broker.published(topics.topic(THING, topics.STATUS)) or broker.connected)
+    time.sleep(0.3)  # until the client knows that it is connected, and nobody has taken note
     broker.drop()
-    broker.wait_until(lambda: not link.connected)
+    broker.wait_until(lambda: broker.tcp_closes)
+    time.sleep(0.3)
     events = link.take(1.0)
 
     link.subscribe(["a/topic"])

@@ -405,7 +405,7 @@ def test_R18_the_whole_safety_core_is_mutated_and_every_mutant_that_may_survive_
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
     allowed = tomllib.loads((ROOT / "tests/allowed_mutants.toml").read_text(encoding="utf-8"))["mutant"]
 
-    core = {f"device/{name}.py" for name in ("decide", "observe", "override", "readings", "relays")}
+    core = {f"device/{name}.py" for name in ("decide", "observe", "override", "wishes", "readings", "relays")}
     assert set(settings["only_mutate"]) == core
     assert all(len(entry["reason"]) > 20 for entry in allowed)
     for path in settings["pytest_add_cli_args_test_selection"]:

@@ -30,6 +30,7 @@ bench: setup
 	@$(BIN)/python -m tests.bench.reaction $(ARGS)
 	@echo
 	@$(BIN)/python -m tests.bench.drain
+	@$(BIN)/python -m tests.bench.footprint
 
 # Slow: about half an hour on two cores. Not part of CI.
 mutate: setup

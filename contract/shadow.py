@@ -14,7 +14,8 @@ The device answers in `reported`; a value that is not known is absent:
      "override": {"mode": "grid", "until": 1795460000, "state": "active", "ends_at": 1795460000},
      "readings": {"battery_voltage_v": {"value": 51.2, "age_s": 0.4, "source": "mx2"}, ...},
      "alerts": ["sensor_degraded"], "software": "0.1.0", "boot_id": "...", "time": 1795452805,
-     "clock_synchronised": true, "counts": {"messages_waiting": 3, ...}, "refused": {"because": "..."}, "ignored": []}
+     "clock_synchronised": true, "counts": {"messages_waiting": 3, ...},
+     "refused": {"because": "..."}, "ignored": ["interval"]}
 
 `mode` is the mode in force. `override` is the newest wish that the device has taken up, with what became of it (see
 `OverrideState`) and, where it needs words, `because`. `refused` is there while a wish stands that is none. When an

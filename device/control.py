@@ -113,7 +113,16 @@ class PiSensors:
             **self._storage.counts,
         }
         self._wishes = self._heard(letter, now_s)
-        return Seen(readings, self._wishes.active, tuple(pages), alerts, health, counts, self._wishes)
+        return Seen(
+            readings,
+            self._wishes.active,
+            tuple(pages),
+            alerts,
+            health,
+            counts,
+            self._wishes,
+            letter.wish_number,
+        )
 
     def _heard(self, letter: Letter, now_s: float) -> Wishes:
         time_ms, synchronised = self._clock.time_ms(), self._clock.synchronised()

@@ -36,6 +36,8 @@ class Seen:
     counts: Mapping[str, int] = field(default_factory=dict)
     # What the owner has asked for; `override` is what of it is in force.
     wishes: Wishes = NO_WISHES
+    # The number of the newest wish that `wishes` takes into account.
+    wish_number: int = 0
 
 
 class Sensors(Protocol):

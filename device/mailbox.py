@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 LETTER_NAME = "uplink.json"
 REPORT_NAME = "report.json"
+# In a report, for uplink alone, which takes it out: the number of the newest wish that it takes into account.
+HEARD = "heard"
 
 _VERSION = 1
 _MOST_BYTES = 16384
@@ -40,6 +42,8 @@ class Letter:
 
     knows_wish: bool = False
     wish: Wish | None = None
+    # Which of uplink's looks at the cloud this is: control says in its report which one it has heard.
+    wish_number: int = 0
     cloud_time: tuple[int, float] | None = None
     alerts: frozenset[Alert] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +60,7 @@ def encode_letter(letter: Letter) -> str:
             "version": _VERSION,
             "knows_wish": letter.knows_wish,
             "wish": None if letter.wish is None else letter.wish.as_json(),
+            "wish_number": letter.wish_number,
             "cloud_time": letter.cloud_time,
             "alerts": sorted(letter.alerts),
             "counts": dict(letter.counts),
@@ -75,6 +80,9 @@ def decode_letter(text: str) -> Letter:
     knows_wish, names, counts = fields.get("knows_wish"), fields.get("alerts"), fields.get("counts")
     if not isinstance(knows_wish, bool) or not isinstance(names, list) or not isinstance(counts, dict):
         raise MailError("it has a wrong value")
+    wish_number = fields.get("wish_number")
+    if type(wish_number) is not int:
+        raise MailError("its wish_number is none")
     if len(counts) > _MOST_COUNTS or not all(type(count) is int for count in counts.values()):
         raise MailError("its counts are no numbers")
     try:
@@ -82,7 +90,7 @@ def decode_letter(text: str) -> Letter:
         alerts = frozenset(Alert(name) for name in names)
     except (ShadowError, ValueError) as e:
         raise MailError(str(e)) from None
-    return Letter(knows_wish, wish, _cloud_time(fields.get("cloud_time")), alerts, counts)
+    return Letter(knows_wish, wish, wish_number, _cloud_time(fields.get("cloud_time")), alerts, counts)
 
 
 def _cloud_time(value: object) -> tuple[int, float] | None:

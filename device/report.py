@@ -8,6 +8,7 @@ from contract.shadow import OverrideState
 from device.clock import Clock
 from device.decide import Decision
 from device.loop import Seen
+from device.mailbox import HEARD
 from device.readings import AcReading, Reading
 
 # Reasons above the owner's wish, as he is told why it has to wait.
@@ -56,6 +57,7 @@ def reported(
         "time": time_ms // 1000,
         "clock_synchronised": clock.synchronised(),
         "counts": dict(seen.counts),
+        HEARD: seen.wish_number,
     }
 
 
@@ -64,7 +66,7 @@ def _override(decision: Decision, seen: Seen) -> dict[str, Any] | None:
     if wishes.newest is None or wishes.state is None:
         return None
     state, because = wishes.state, wishes.because
-    if state is OverrideState.ACTIVE and decision.override_is_suppressed:
+    if state is OverrideState.ACTIVE and decision.reason is not Reason.OVERRIDE:
         state, because = OverrideState.SUPPRESSED, _why_suppressed(decision, seen)
     return {
         "mode": wishes.newest.mode,

@@ -265,6 +265,8 @@ def _parsed(text: str) -> _Kept:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         raise _GarbageError("it is not JSON") from None
+    if isinstance(fields, dict) and fields.get("version") == 1 and "wishes" not in fields:
+        fields |= {"version": _VERSION, "wishes": _wishes_as_json(NO_WISHES)}  # from before there were any
     if not isinstance(fields, dict) or type(fields.get("version")) is not int:
         raise _GarbageError("it is not a state")
     if fields["version"] != _VERSION:

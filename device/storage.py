@@ -16,6 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -105,10 +106,11 @@ class _Opened:
                 self.close()
             self._outbox = self._outbox or Outbox(self._directory, is_appender=True, most_bytes=self._most_bytes)
             batch.write_to(self._outbox)
-            self.dropped = self._outbox.dropped()
         except (OSError, sqlite3.Error):
             self.close()
             raise
+        with suppress(sqlite3.Error):  # it is written, whether or not the counts can be read
+            self.dropped = self._outbox.dropped()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -108,7 +108,8 @@ def answer_in(newest: Shadow, asked: Asked) -> Answer | None:
     if standing and not _is(standing, asked.mode, asked.until_s):
         return Answer(f"another wish has come in between: {wish_in_words(standing, newest.now_s)}", is_in_force=False)
     because = newest.reported.section("refused").text("because")
-    if because is not None and (newest.refused_at_s or 0) > (asked.before.refused_at_s or 0):
+    was_refused = asked.before.reported.section("refused").text("because")
+    if because not in (None, was_refused) and (newest.refused_at_s or 0) > (asked.before.refused_at_s or 0):
         return Answer(f"refused: {because}", is_in_force=False)
     return None
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contract import messages, topics
+from device.clock import boot_id
 from device.outbox import FILE_NAME, Outbox, Row, Stream
 from device.uplink.link import Completion
 from device.uplink.pace import Pace
@@ -37,12 +38,15 @@ MOST_REFUSED_PAUSE_S = 600.0
 REFUSALS_BEFORE_STEPPING_OVER = 3
 # A message in quarantine is news for so long.
 QUARANTINE_REMEMBERED_S = 86_400.0
+# A heartbeat that is older is no sign of life.
+HEARTBEAT_LIVES_S = 600.0
 # How long to leave an outbox alone that cannot be used, and one from which nothing can be deleted.
 REOPEN_AFTER_S = 30.0
 DELETE_AGAIN_AFTER_S = 2.0
 # Samples that have arrived are deleted together: after so long, or when there are so many. Alerts at once.
 DELETE_EVERY_S = 60.0
 _DELETE_AT_ROWS = 100
+_BOOT = boot_id()
 
 
 class Publisher(Protocol):
@@ -350,15 +354,21 @@ class Delivery:
             self._note_failure(sent)
             log.info("not acknowledged, to be sent again: %s", completion.error)
 
-    def connection_refused(self, now_s: float) -> None:
+    def connection_refused(self, now_s: float, *, is_certain: bool = True) -> None:
         """The broker has ended the connection instead of refusing a message, as some do.
 
         Whatever was on its way counts as refused once. To find out what it is about, it goes one at a time until
-        something is acknowledged.
+        something is acknowledged. Where it is not certain, because the line may only be bad, nothing is blamed: it goes
+        on slowly.
         """
         self._is_one_at_a_time = True
         for sent in self._in_flight | self._went_down:
-            self._note_refusal(sent, f"the broker ended the connection over a publish to {sent.channel}", now_s)
+            error = f"the broker ended the connection over a publish to {sent.channel}"
+            self._note_refusal(sent, error, now_s, is_certain=is_certain)
+        self._went_down.clear()
+
+    def connection_lost(self) -> None:
+        """A connection that was good has ended: what went down with it is not to blame."""
         self._went_down.clear()
 
     def is_refused(self, now_s: float) -> bool:
@@ -393,7 +403,7 @@ class Delivery:
                 source.give_up(e, now_s)
                 continue
             self._tidy(source, now_s)
-            if heartbeat is not None:
+            if heartbeat is not None and _is_live(heartbeat):
                 self._heartbeat = heartbeat
                 self._beat += 1
                 self._beat_is_due = True
@@ -420,7 +430,7 @@ class Delivery:
         else:
             sent.progress.repeats = True
 
-    def _note_refusal(self, sent: _Sent, error: str, now_s: float) -> None:
+    def _note_refusal(self, sent: _Sent, error: str, now_s: float, *, is_certain: bool = True) -> None:
         self._refused += 1
         pause_s = self._channels[sent.channel].refuse(now_s)
         if pause_s is not None:
@@ -432,7 +442,7 @@ class Delivery:
                 pause_s,
             )
         self._note_failure(sent)
-        if sent.progress is not None and (guilty := sent.progress.refuse(sent.ids)):
+        if is_certain and sent.progress is not None and (guilty := sent.progress.refuse(sent.ids)):
             self._condemn(sent.progress, sent.channel, guilty, "refused by the broker, which took the one behind it")
 
     def _condemn(self, progress: _Progress, channel: str, ids: Sequence[int], why: str) -> None:
@@ -515,6 +525,19 @@ class Delivery:
         self._in_flight.add(sent)
         self._link.publish(topics.topic(self._thing, sent.channel), payload, sent)
         return True
+
+
+def _is_live(heartbeat: str) -> bool:
+    """Whether it is of this boot and young: an older one, found at a start, would say that a dead device is alive."""
+    try:
+        fields = json.loads(heartbeat)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(fields, dict):
+        return False
+    time_ms = fields.get("time_ms")
+    is_old = isinstance(time_ms, int) and time.time_ns() // 1_000_000 - time_ms > HEARTBEAT_LIVES_S * 1000
+    return not is_old and fields.get("boot_id", _BOOT) == _BOOT
 
 
 def _numbered(row: Row) -> dict[str, Any] | None:

@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 # Reason codes from here on are refusals (MQTT 5, section 2.4).
 _FIRST_FAILURE_CODE = 128
 # So long after somebody else has taken the name the alert stands.
-DUPLICATE_REMEMBERED_S = 3600.0
+DUPLICATE_REMEMBERED_S = 7200.0
 SESSION_NAME = "session"
+_MOST_COMPLAINTS = 20
 _WHERE_TO_LOOK = (
     "see that the network is up, the endpoint and the time of day are right, and that the certificate is active and "
     "has the stack's policy"
@@ -237,7 +238,7 @@ class Link:
         self._failures = 0
         self._takeovers = 0
         self._taken_over_at_s: float | None = None
-        self._complaint = ""
+        self._complaints: set[str] = set()
         self._published = 0
         # By number, in their order. The SDK ends each by itself when its time is over.
         self._unanswered_since_s: dict[int, float] = {}
@@ -349,7 +350,7 @@ class Link:
 
     def _note_connection(self, now_s: float) -> None:
         self._connected_at_s = now_s
-        self._complaint = ""
+        self._complaints = set()
         self.connections += 1
         log.info("connected to %s", self._where)
         _keep_session(self._directory, self._session)
@@ -379,7 +380,7 @@ class Link:
             self._takeovers = 0
         if lost.taken_over:
             self._taken_over_at_s = now_s
-            self._takeovers += 1
+            self._takeovers = min(self._takeovers + 1, 30)
             pause_s: float = min(timing.most_duplicate_pause_s, timing.duplicate_pause_s * 2 ** (self._takeovers - 1))
             return pause_s * self._jitter.uniform(0.75, 1.25)
         self._failures = min(self._failures + 1, 30)
@@ -398,16 +399,17 @@ class Link:
             )
         elif lost.was_connected:
             log.warning("disconnected from %s: %s; trying again in %.0f s", self._where, lost.why, pause_s)
-        elif lost.why != self._complaint:
-            self._complaint = lost.why
+        elif lost.why not in self._complaints:
+            self._complaints = {*self._complaints, lost.why} if len(self._complaints) < _MOST_COMPLAINTS else {lost.why}
             log.warning("no connection to %s: %s; trying again. %s", self._where, lost.why, self._remedy(lost))
 
     def _remedy(self, lost: Lost) -> str:
         try:
             identity.check(self._uplink)
-            expires = identity.expiry(self._uplink)
         except identity.IdentityError as e:
             return str(e)
+        may_be_ours = lost.not_authorized or any(word in lost.why.upper() for word in ("TLS", "CLOSED"))
+        expires = identity.expiry(self._uplink) if may_be_ours else None
         if expires is not None and expires < datetime.now(UTC):
             return (
                 f"The certificate {self._uplink.certificate} expired on {expires:%Y-%m-%d}, by this machine's clock: "

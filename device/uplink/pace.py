@@ -18,7 +18,10 @@ OVERHEAD_BYTES = 300
 class Pace:
     """What has been published within the last window. Times are monotonic seconds and never go back."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_publishes: int = MOST_PUBLISHES_A_SECOND, most_bytes: int = MOST_BYTES_A_SECOND) -> None:
+        """Fewer than AWS takes leave room for those who do not ask."""
+        self._most_publishes = most_publishes
+        self._most_bytes = most_bytes
         self._published: deque[tuple[float, int]] = deque()
 
     def has_room(self, size_bytes: int, now_s: float) -> bool:
@@ -30,8 +33,8 @@ class Pace:
         self._forget(now_s)
         sizes = [size for _, size in self._published]
         # How many of the oldest have to leave the window first.
-        excess = sum(sizes) + size_bytes + OVERHEAD_BYTES - MOST_BYTES_A_SECOND
-        leaving = max(0, len(sizes) + 1 - MOST_PUBLISHES_A_SECOND)
+        excess = sum(sizes) + size_bytes + OVERHEAD_BYTES - self._most_bytes
+        leaving = max(0, len(sizes) + 1 - self._most_publishes)
         if excess > 0:
             left = enumerate(accumulate(sizes), start=1)
             leaving = max(leaving, next((count for count, total in left if total >= excess), len(sizes)))

@@ -11,7 +11,7 @@ from device.settings import Settings, SettingsError
 from device.stopping import StopRequest
 from device.uplink.delivery import Delivery
 from device.uplink.link import Completion, Connected, Event, Link, Lost, Message, Subscribed, Timing
-from device.uplink.pace import Pace
+from device.uplink.pace import MOST_BYTES_A_SECOND, MOST_PUBLISHES_A_SECOND, Pace
 from device.uplink.shadow import Asked, Shadow
 from device.watchdog import Watchdog
 
@@ -21,6 +21,9 @@ _POLL_S = 0.5
 # A broker that drops the connection so soon, so often in a row, may mean what it was sent.
 _SHORT_LIVED_S = 5.0
 _MOST_SHORT_LIVED = 3
+# Of AWS's limits, for the shadow and the status, which do not wait for room.
+_RESERVED_PUBLISHES = 5
+_RESERVED_BYTES = 20_000
 
 
 class Uplink:
@@ -28,7 +31,7 @@ class Uplink:
     second."""
 
     def __init__(self, settings: Settings, timing: Timing | None = None) -> None:
-        self._pace = Pace()
+        self._pace = Pace(MOST_PUBLISHES_A_SECOND - _RESERVED_PUBLISHES, MOST_BYTES_A_SECOND - _RESERVED_BYTES)
         self.link = Link(settings.thing, settings.uplink, timing, directory=settings.state_directory)
         self.delivery = Delivery(
             settings.thing, (settings.state_directory, settings.runtime_directory), self.link, self._pace
@@ -87,13 +90,19 @@ class Uplink:
         self._short_lived = self._short_lived + 1 if is_short else 0
         if lost.was_connected and (lost.not_authorized or self._short_lived >= _MOST_SHORT_LIVED):
             self._short_lived = 0
-            self.delivery.connection_refused(now_s)
+            self.delivery.connection_refused(now_s, is_certain=lost.not_authorized)
+        elif not is_short:
+            self.delivery.connection_lost()
 
     def _look_for_report(self) -> None:
         try:
             text = self._reports.news()
             if text is not None:
-                self.shadow.report(mailbox.decode_report(text))
+                report = mailbox.decode_report(text)
+                counts = report.get("counts")
+                if isinstance(counts, dict):
+                    counts["messages_waiting"] = self.delivery.waiting()
+                self.shadow.report(report)
         except (OSError, MailError) as e:
             self._complain(f"{self._runtime_directory / REPORT_NAME}: {e}; the shadow is not told what control does")
 
@@ -107,6 +116,7 @@ class Uplink:
         letter = Letter(
             knows_wish=self.shadow.knows_wish,
             wish=self.shadow.wish,
+            wish_number=self.shadow.wish_number,
             cloud_time=self.shadow.cloud_time,
             alerts=frozenset(alert for alert, is_so in noticed.items() if is_so),
             counts={

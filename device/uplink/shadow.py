@@ -6,6 +6,7 @@ and after the shadow was deleted and made again its new numbering is simply what
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from contract import shadow, topics
 from contract.messages import encode
 from contract.shadow import OVERRIDE, OverrideState, ShadowError, Wish
+from device.mailbox import HEARD
 from device.uplink.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class Shadow:
     def __init__(self, thing: str, line: Line, pace: Pace) -> None:
         self.knows_wish = False
         self.wish: Wish | None = None
+        # Grows with each wish that was found to stand there, over restarts too.
+        self.wish_number = time.monotonic_ns()
         self.refused: str | None = None
         # What time it was in the cloud when it last answered, and when it was asked: epoch and monotonic seconds. It is
         # later here by what the answer took: an override ends too early by that, never too late.
@@ -85,6 +89,7 @@ class Shadow:
         self._pace = pace
         self._asked = 0
         self._report: dict[str, Any] | None = None
+        self._heard: object = None
         # What the cloud has acknowledged last.
         self._acknowledged: dict[str, Any] | None = None
         self._reported_at_s = float("-inf")
@@ -135,6 +140,7 @@ class Shadow:
     def report(self, report: Mapping[str, Any]) -> None:
         """Take control's newest report."""
         self._report = dict(report)
+        self._heard = self._report.pop(HEARD, None)
 
     def tick(self, now_s: float) -> None:
         """Ask and report what is due."""
@@ -224,6 +230,7 @@ class Shadow:
             self._ignored = shadow.ignored(desired)
             return
         if wish != self.wish or not self.knows_wish:
+            self.wish_number += 1
             log.info("the owner's wish: %s", "none" if wish is None else encode(wish.as_json()))
         self.knows_wish, self.wish, self.refused = True, wish, None
         self._ignored = shadow.ignored(desired)
@@ -320,6 +327,9 @@ class Shadow:
         """Whether the wish that stands there is over by control's own word. After a second conflict in a row that waits
         for a minute, so that two that write the shadow do not keep each other busy."""
         override = (self._report or {}).get(OVERRIDE)
+        if self._heard != self.wish_number:
+            # It speaks of an earlier wish, which may have been the same, and have ended.
+            return False
         if self.wish is None or self._version is None or self._get_at_s is not None or self._get is not None:
             return False
         if self.refused is not None or now_s < self._clear_at_s or not isinstance(override, dict):

@@ -72,6 +72,7 @@ def test_it_says_what_is_so_why_since_when_and_how_long() -> None:
         "time": NOW,
         "clock_synchronised": True,
         "counts": {"messages_waiting": 3},
+        "heard": 0,
     }
 
 
@@ -102,11 +103,13 @@ def test_an_override_in_force_is_told_with_its_end() -> None:
         (Reason.THERMOMETER_LOST, "the box's thermometer is lost"),
         (Reason.RELAY_FAULT, "a relay fault is latched"),
         (Reason.NO_DATA, "the sensors have not all reported yet"),
+        (Reason.INTERNAL_ERROR, "control cannot decide"),
+        (Reason.STOPPED, "control has been stopped"),
         (Reason.BATTERY_LOW, "the relays moved a moment ago, it comes soon"),
     ],
 )
 def test_a_suppressed_one_is_told_with_what_stands_above_it(reason: Reason, because: str) -> None:
-    said = report(decision(reason, override_is_suppressed=True), active(GRID))
+    said = report(decision(reason), active(GRID))
 
     assert said["mode"] == "grid"
     assert isinstance(said["override"], dict)

@@ -131,6 +131,12 @@ def test_C5_over_a_reboot_it_waits_for_the_time_of_day() -> None:
     assert kept.wishes == replace(WISHES, state=OverrideState.WAITING, active=None)
 
 
+def test_P3_a_file_from_before_there_were_overrides_goes_on() -> None:
+    older = changed(version=1, wishes=...)
+
+    assert resumed(older, BOOT, NOW_S) == resumed(text(), BOOT, NOW_S)
+
+
 def test_C5_an_override_of_the_future_is_garbage(caplog: pytest.LogCaptureFixture) -> None:
     kept = resumed(changed_override(since_s=NOW_S + 1), BOOT, NOW_S)
 
@@ -224,7 +230,8 @@ GARBAGE = {
     "no version": changed(version=...),
     "version true": changed(version=True),
     "version 1.0": changed(version=1.0),
-    "older": changed(version=1),
+    "older": changed(version=0),
+    "older, but with wishes": changed(version=1),
     "newer": changed(version=3),
     "unknown member": changed(more=1),
     "unknown position": changed(position="on"),

@@ -5,6 +5,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from contract.messages import MAX_PAYLOAD_BYTES, MAX_SAMPLES_PER_MESSAGE, decode_telemetry
+from device.clock import boot_id
 from device.outbox import FILE_NAME, Message, Outbox, Stream
 from device.uplink.delivery import (
     DELETE_AGAIN_AFTER_S,
@@ -509,6 +511,62 @@ def test_N8_after_the_broker_has_hung_up_messages_go_one_at_a_time_until_one_is_
     assert during_the_pause == nothing_more == []
     assert alone.sequences == [1]
     assert [each.channel for each in then] == ["alert"] * 9 + ["telemetry"]
+
+
+def test_N8_a_bad_line_blames_no_message_however_often_it_breaks(bench: Bench) -> None:
+    bench.append(5)
+    for number in range(20):
+        for each in in_a_while(bench):
+            bench.end(each, "connection lost" if len(each.sequences) > 1 else None)
+        bench.delivery.connection_refused(bench.now_s, is_certain=False)
+        bench.append(1, Stream.ALERT if number % 2 else Stream.TELEMETRY)
+
+    bench.now_s += 1000.0
+    while published := bench.send():
+        for each in published:
+            bench.end(each)
+        bench.now_s += 1000.0
+
+    assert bench.outbox.quarantined() == []
+    assert bench.waiting() == []
+
+
+def test_N8_what_went_down_with_a_good_connection_is_not_blamed_for_the_next_ones(bench: Bench) -> None:
+    bench.append(5)
+    (published,) = bench.send()
+    bench.end(published, "connection lost")
+    bench.delivery.connection_lost()
+
+    bench.delivery.connection_refused(bench.now_s)
+
+    assert bench.delivery.counts["messages_refused"] == 0
+    assert not bench.delivery.is_refused(bench.now_s)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("beat", "is_sent"),
+    [
+        ({"boot_id": boot_id(), "time_ms": now_ms()}, True),
+        ({"boot_id": boot_id(), "time_ms": now_ms() - 500_000}, True),
+        ({"boot_id": boot_id(), "time_ms": now_ms() - 1_000_000}, False),
+        ({"boot_id": "another", "time_ms": now_ms()}, False),
+    ],
+)
+def test_a_heartbeat_of_the_past_is_no_sign_of_life(beat: dict[str, object], is_sent: bool, bench: Bench) -> None:
+    bench.outbox.replace_heartbeat(json.dumps(beat))
+
+    assert [each.channel for each in bench.send()] == (["heartbeat"] if is_sent else [])
+
+
+@pytest.mark.parametrize("beat", ["", "[1]", "no JSON", "[" * 5000])
+def test_a_heartbeat_that_is_none_is_not_sent(beat: str, bench: Bench) -> None:
+    bench.outbox.replace_heartbeat(beat)
+
+    assert bench.send() == []
 
 
 def test_N8_what_was_still_on_its_way_when_the_broker_hung_up_is_refused_once_as_well(bench: Bench) -> None:

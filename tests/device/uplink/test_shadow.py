@@ -100,7 +100,8 @@ class Cloud:
 
     def control(self, **values: object) -> None:
         report: dict[str, Any] = {"position": "battery", "reason": "hold", "mode": "auto", "override": None}
-        self.shadow.report(report | {"time": 1, "readings": {}} | values)
+        report |= {"time": 1, "readings": {}, "heard": self.shadow.wish_number}
+        self.shadow.report(report | values)
 
     def control_says(self, override: dict[str, Any], state: OverrideState) -> None:
         self.control(override={"until": None} | override | {"state": state, "ends_at": None, "because": None})
@@ -463,6 +464,21 @@ def test_a_wish_that_control_has_not_seen_yet_is_not_removed_for_the_one_before(
     ((_, message),) = cloud.tick(LEAST_TIME_BETWEEN_REPORTS_S)
 
     assert "desired" not in message["state"]
+
+
+def test_H10_a_wish_like_one_that_the_owner_ended_is_not_removed_for_what_became_of_that(cloud: Cloud) -> None:
+    cloud.wish(GRID)
+    cloud.control_says(GRID, OverrideState.ACTIVE)
+    cloud.wish(None)
+    cloud.control_says(GRID, OverrideState.ENDED)
+    cloud.tick(LEAST_TIME_BETWEEN_REPORTS_S)
+    cloud.accept()
+
+    cloud.wish(GRID)
+    updates = [message for what, message in cloud.tick(LEAST_TIME_BETWEEN_REPORTS_S) if what == "update"]
+
+    assert all("desired" not in message["state"] for message in updates)
+    assert cloud.shadow.wish == Wish(Mode.GRID, float(UNTIL))
 
 
 def test_H10_a_conflict_is_followed_by_a_look_and_one_more_try_with_the_new_version(cloud: Cloud) -> None:

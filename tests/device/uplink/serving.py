@@ -12,7 +12,7 @@ from contract import topics
 from contract.alerts import Alert
 from contract.messages import decode_telemetry
 from contract.shadow import Wish
-from device.mailbox import LETTER_NAME, REPORT_NAME, Letter, decode_letter, put
+from device.mailbox import HEARD, LETTER_NAME, REPORT_NAME, Letter, decode_letter, put
 from device.outbox import Outbox, Stream
 from device.settings import parse
 from device.uplink.link import Timing
@@ -110,6 +110,7 @@ class Served:
     def report(self, **values: object) -> None:
         """What control does is so from now on."""
         report: State = {"position": "battery", "reason": "hold", "mode": "auto", "override": None, "time": 1}
+        report[HEARD] = self.letter.wish_number
         put(self.runtime, REPORT_NAME, json.dumps(report | values))
 
     def report_override(self, override: State, state: str) -> None:

@@ -144,7 +144,7 @@ def test_H1_H9_names_that_mean_nothing_are_told_and_change_nothing(device: Whole
 
     assert device.reported["ignored"] == ["battery", "interval_s", "override.why"]
     assert device.refusal() is None
-    assert device.answer()["state"] == "active"
+    device.until(lambda: device.answer().get("state") == "active")
     device.wish({"mode": "auto", "until": None, "why": None}, battery=None, interval_s=None)
     device.until(device.shed.on_battery)
 

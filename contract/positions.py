@@ -29,3 +29,14 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
     # Control has ended in an orderly way.
     STOPPED = "stopped"
+
+
+# What stands above the owner's wish for as long as it lasts.
+ABOVE_THE_OWNER = (
+    Reason.OVER_TEMPERATURE,
+    Reason.THERMOMETER_LOST,
+    Reason.RELAY_FAULT,
+    Reason.NO_DATA,
+    Reason.INTERNAL_ERROR,
+    Reason.STOPPED,
+)

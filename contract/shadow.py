@@ -39,6 +39,9 @@ NEWS = ("update/delta", "delete/accepted")
 # What of a report may change all the time, and is worth a message once a minute only.
 PASSING = ("since", "next_change_at", "readings", "time", "counts")
 
+# The device ends every override then, whatever `until` says.
+LONGEST_OVERRIDE_S = 24 * 3600
+
 # What AWS IoT takes of a shadow's state.
 MAX_DOCUMENT_BYTES = 8 * 1024
 # What may come back of it: desired, reported, their difference, and a timestamp of each leaf.

@@ -8,8 +8,9 @@ is bounded by MAX_DURATION_S alone, and from the first synchronised moment by bo
 from dataclasses import dataclass, replace
 
 from contract.positions import Position
+from contract.shadow import LONGEST_OVERRIDE_S
 
-MAX_DURATION_S = 24 * 3600.0
+MAX_DURATION_S = float(LONGEST_OVERRIDE_S)
 LEFT_ON_AFTER_S = 12 * 3600.0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from contract.positions import Reason
+from contract.positions import ABOVE_THE_OWNER
 from contract.shadow import OVERRIDE, Mode, OverrideState
 from owner import shadow
 from owner.session import Account, AwsError
@@ -14,16 +14,6 @@ from owner.shadow import Section, Shadow
 from owner.words import clock, duration, relays, until, why
 
 _POLL_S = 1.0
-
-# What outranks the owner for as long as it lasts. Without one of them a wish is suppressed for a moment only.
-_SAFETY = (
-    Reason.OVER_TEMPERATURE,
-    Reason.THERMOMETER_LOST,
-    Reason.RELAY_FAULT,
-    Reason.NO_DATA,
-    Reason.INTERNAL_ERROR,
-    Reason.STOPPED,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,7 @@ def fate_in_words(newest: Shadow) -> str:
             return f"active{_shortened(override, newest.now_s)}"
         case OverrideState.SUPPRESSED:
             reason = newest.reported.text("reason") or "unknown"
-            by = f" by {reason}" if reason in _SAFETY else ""
+            by = f" by {reason}" if reason in ABOVE_THE_OWNER else ""
             return f"suppressed{by}{added or f': {why(reason)}'}"
         case OverrideState.WAITING:
             return f"waiting{added or ': the Pi was started anew and does not know yet what time it is'}"
@@ -167,7 +157,7 @@ def _fate(newest: Shadow, override: Section, asked: Asked) -> Answer:
     fate = fate_in_words(newest)
     state = override.text("state")
     if state != OverrideState.ACTIVE:
-        is_paused = state == OverrideState.SUPPRESSED and newest.reported.text("reason") not in _SAFETY
+        is_paused = state == OverrideState.SUPPRESSED and newest.reported.text("reason") not in ABOVE_THE_OWNER
         may_come = is_paused or state == OverrideState.WAITING
         return Answer(f"{asked.mode} is not in force: {fate}", is_in_force=False, may_come=may_come)
     end_s = override.time("ends_at") or asked.until_s or 0

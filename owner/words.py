@@ -4,9 +4,7 @@ import re
 from datetime import UTC, datetime
 
 from contract.positions import Position, Reason
-
-# The device ends every override then, whatever `until` says.
-LONGEST_OVERRIDE_S = 24 * 3600
+from contract.shadow import LONGEST_OVERRIDE_S
 
 _DURATION = re.compile(r"(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?")
 

@@ -4,6 +4,7 @@ They are of xdist's group "emulator", so that one process runs them all and make
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,14 @@ class Cloud:
         return client("timestream-query", self.timestream.url)
 
 
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+@contextmanager
+def running_cloud(directory: Path) -> Iterator[Cloud]:
+    """One emulated AWS of its own, with the stack deployed; it can be stopped and started again."""
     # Every test run loads this module; only those with such a test need all this.
     from demo.deployment import create_table, deploy
     from demo.emulator import Emulator, client
     from demo.timestream.server import serve
 
-    directory: Path = tmp_path_factory.mktemp("cloud")
     with serve() as timestream:
         emulator = Emulator(directory, {"AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url}, keep_state=True)
         try:
@@ -52,3 +53,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             yield Cloud(emulator, timestream, outputs)
         finally:
             emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with running_cloud(tmp_path_factory.mktemp("cloud")) as running:
+        yield running

@@ -56,7 +56,7 @@ class Override:
     @property
     def is_over(self) -> bool:
         """Whether the device has said that nothing more comes of it."""
-        return self.state in (OverrideState.ENDED, OverrideState.EXPIRED)
+        return _is_over(self.state)
 
 
 class Overrides(Protocol):
@@ -94,7 +94,7 @@ class OverrideLog:
         """
         newest = parse(document)
         reported = newest.reported.section(OVERRIDE)
-        if not self._has_heard and _is_over(reported):
+        if not self._has_heard and _is_over(reported.text("state")):
             self._over_before = _key(reported)
         self._has_heard = True
         time_ms = _milliseconds(newest.reported.time("time"))
@@ -127,7 +127,7 @@ class OverrideLog:
         if key is None or key == self._over_before:
             return None
         known, state = self._known.get(key, Override(*key)), reported.text("state")
-        is_first_end = _is_over(reported) and known.ended_ms is None
+        is_first_end = _is_over(state) and known.ended_ms is None
         self._known[key] = replace(
             known,
             state=state,
@@ -223,8 +223,8 @@ def _key(override: Section) -> tuple[str, int] | None:
     return None if mode is None or mode == Mode.AUTO or until_ms is None else (mode, until_ms)
 
 
-def _is_over(override: Section) -> bool:
-    return override.text("state") in (OverrideState.ENDED, OverrideState.EXPIRED)
+def _is_over(state: str | None) -> bool:
+    return state in list(OverrideState) and OverrideState(str(state)).is_over
 
 
 def _asked_ms(document: bytes) -> int | None:

@@ -7,7 +7,7 @@ import pytest
 
 from contract.alerts import Alert
 from contract.messages import encode
-from contract.positions import Position, Reason
+from contract.positions import ABOVE_THE_OWNER, Position, Reason
 from contract.shadow import MAX_DOCUMENT_BYTES, Mode, OverrideState, Wish
 from device.decide import Decision
 from device.loop import Seen
@@ -24,6 +24,13 @@ NOW = CLOCK.time_ms() // 1000
 STATE = replace(initial_state(0.0), position=Position.GRID, position_since_s=NOW_S - 90.0)
 GRID = Wish(Mode.GRID, NOW + 3600.0)
 BATTERY = Wish(Mode.BATTERY, NOW + 3600.0)
+PAUSED = {
+    "mode": "grid",
+    "until": NOW + 3600,
+    "state": "suppressed",
+    "ends_at": NOW + 3600,
+    "because": "the relays moved a moment ago, it comes soon",
+}
 SEEN = Seen(
     Readings(
         battery_voltage_v=Reading(51.23456, NOW_S - 0.44, "mx2"),
@@ -157,3 +164,9 @@ def test_a_report_with_everything_in_it_is_far_below_what_a_shadow_takes() -> No
     said |= {"refused": {"because": "x" * 200}, "ignored": ["x" * 60] * 10}
 
     assert len(encode({"state": {"reported": said}})) < MAX_DOCUMENT_BYTES / 2
+
+
+def test_the_owner_is_told_of_each_reason_that_stands_above_him() -> None:
+    told = {reason for reason in Reason if report(decision(reason), active(GRID))["override"] != PAUSED}
+
+    assert told == {*ABOVE_THE_OWNER, Reason.OVERRIDE}

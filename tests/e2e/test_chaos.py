@@ -22,12 +22,9 @@ import pytest
 
 from contract.positions import Position, Reason
 from contract.shadow import OVERRIDE, Mode, OverrideState
-from demo.deployment import create_table, deploy
-from demo.emulator import Emulator, client
 from demo.report import Stored
-from demo.timestream.server import serve
 from device.outbox import Stream
-from tests.cloud_fixture import Cloud
+from tests.cloud_fixture import Cloud, running_cloud
 from tests.e2e.chaos import Line, Storm, now_ms, rules_say, wait_until
 
 LENGTH_S = float(os.environ.get("SOLARSHED_CHAOS_S", "75"))
@@ -45,21 +42,8 @@ LATE_MS = 1500
 @pytest.fixture
 def own_cloud(tmp_path: Path) -> Iterator[Cloud]:
     """As the fixture `cloud`, which must not be taken away from the tests that share it."""
-    with serve() as timestream:
-        environment = {"AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url}
-        emulator = Emulator(tmp_path, environment, keep_state=True)
-        try:
-            emulator.start()
-            outputs = deploy(emulator, tmp_path)
-            assert outputs is not None
-            create_table(client("timestream-write", timestream.url), tmp_path)
-            # What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
-            emulator.client("sqs").set_queue_attributes(
-                QueueUrl=outputs["TelemetryQueueUrl"], Attributes={"VisibilityTimeout": "5"}
-            )
-            yield Cloud(emulator, timestream, outputs)
-        finally:
-            emulator.stop()
+    with running_cloud(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

@@ -9,12 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from awscrt import mqtt5
-from awsiot import mqtt5_client_builder
 
 from contract import messages, topics
 from contract.positions import Position, Reason
@@ -23,8 +20,8 @@ from demo.report import stored_samples
 from demo.settings import write_settings
 from device.identity import make_key_and_request
 from device.outbox import Outbox, Stream
-from device.settings import Uplink
 from tests.cloud_fixture import Cloud
+from tests.peers.client import BareClient
 
 pytestmark = [pytest.mark.xdist_group("emulator"), pytest.mark.timeout(240)]
 
@@ -199,54 +196,11 @@ def test_alerts_and_the_newest_heartbeat_are_published(cloud: Cloud, device: Dev
     assert json.load(beat["Body"])["decision_count"] == 2
 
 
-class Connection:
-    """A bare SDK client, to try what the policy forbids."""
-
-    def __init__(self, uplink: Uplink, client_id: str) -> None:
-        self._ended = threading.Event()
-        self.failure: Any = None
-        self.connected = False
-        self.client = mqtt5_client_builder.mtls_from_path(
-            endpoint=uplink.endpoint,
-            port=uplink.port,
-            cert_filepath=uplink.certificate,
-            pri_key_filepath=uplink.private_key,
-            ca_filepath=uplink.ca,
-            client_id=client_id,
-            on_lifecycle_connection_success=self._success,
-            on_lifecycle_connection_failure=self._failed,
-        )
-
-    def _success(self, _data: object) -> None:
-        self.connected = True
-        self._ended.set()
-
-    def _failed(self, data: mqtt5.LifecycleConnectFailureData) -> None:
-        self.failure = data
-        self._ended.set()
-
-    def __enter__(self) -> "Connection":
-        self.client.start()
-        assert self._ended.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.stop()
-
-    def publish(self, topic: str) -> int:
-        packet = mqtt5.PublishPacket(topic=topic, payload="{}", qos=mqtt5.QoS.AT_LEAST_ONCE)
-        return int(self.client.publish(packet).result(10).puback.reason_code)
-
-    def subscribe(self, topic_filter: str) -> int:
-        packet = mqtt5.SubscribePacket([mqtt5.Subscription(topic_filter, mqtt5.QoS.AT_LEAST_ONCE)])
-        return int(self.client.subscribe(packet).result(10).reason_codes[0])
-
-
 NOT_AUTHORIZED = 135
 
 
 def test_a_device_may_publish_on_its_own_topics_and_on_nobody_elses(device: Device) -> None:
-    with Connection(device.uplink, device.thing) as connection:
+    with BareClient(device.uplink, device.thing) as connection:
         own = connection.publish(topics.topic(device.thing, topics.HEARTBEAT))
         others = connection.publish(topics.topic("another-shed", topics.TELEMETRY))
 
@@ -255,10 +209,10 @@ def test_a_device_may_publish_on_its_own_topics_and_on_nobody_elses(device: Devi
 
 
 def test_a_device_may_hear_its_own_shadow_and_nobody_elses(device: Device) -> None:
-    with Connection(device.uplink, device.thing) as connection:
-        own = connection.subscribe(f"$aws/things/{device.thing}/shadow/update/delta")
-        others = connection.subscribe("$aws/things/another-shed/shadow/update/delta")
-        everything = connection.subscribe("dt/solarshed/#")
+    with BareClient(device.uplink, device.thing) as connection:
+        (own,) = connection.subscribe(f"$aws/things/{device.thing}/shadow/update/delta")
+        (others,) = connection.subscribe("$aws/things/another-shed/shadow/update/delta")
+        (everything,) = connection.subscribe("dt/solarshed/#")
 
     assert own < 128
     assert others == NOT_AUTHORIZED
@@ -266,7 +220,7 @@ def test_a_device_may_hear_its_own_shadow_and_nobody_elses(device: Device) -> No
 
 
 def test_a_device_may_not_connect_under_another_name(device: Device) -> None:
-    with Connection(device.uplink, "another-shed") as connection:
+    with BareClient(device.uplink, "another-shed") as connection:
         assert not connection.connected
         assert connection.failure is not None
 
@@ -275,7 +229,7 @@ def test_a_message_that_nobody_understands_ends_in_the_dead_letter_queue_and_blo
     cloud: Cloud, device: Device
 ) -> None:
     sqs = cloud.emulator.client("sqs")
-    with Connection(device.uplink, device.thing) as connection:
+    with BareClient(device.uplink, device.thing) as connection:
         connection.publish(topics.topic(device.thing, topics.TELEMETRY))
     device.append_samples(3)
 

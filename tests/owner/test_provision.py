@@ -18,9 +18,9 @@ from owner import provision
 from owner.provision import CERTIFICATE, CONFIG, KEY
 from owner.session import Account
 from tests.cloud_fixture import Cloud
-from tests.e2e.test_line import Connection
 from tests.owner.commands import solarshed
 from tests.owner.stand_in import StandIn
+from tests.peers.client import BareClient
 
 pytestmark = [pytest.mark.xdist_group("emulator"), pytest.mark.timeout(240)]
 
@@ -81,7 +81,7 @@ def test_a_thing_is_provisioned_from_the_pis_request_once_and_revoked_for_good(
 
     uplink = uplink_of(cloud, tmp_path / thing, key)
     identity.check(uplink)
-    with Connection(uplink, thing) as connection:
+    with BareClient(uplink, thing) as connection:
         assert connection.connected, connection.failure
 
     revoked = solarshed(environment, "provision", thing, "--revoke")
@@ -91,14 +91,14 @@ def test_a_thing_is_provisioned_from_the_pis_request_once_and_revoked_for_good(
     assert certificates(cloud, thing) == []
     assert "is revoked" in revoked.stderr
     assert revoked_again.stderr == f"{thing} has no certificate: nothing to revoke\n"
-    with Connection(uplink, thing) as connection:
+    with BareClient(uplink, thing) as connection:
         assert not connection.connected
 
     # The key may have another certificate; the revoked one in the folder is not taken for it.
     anew = solarshed(environment, "provision", thing, "--csr", "pi.csr", folder=tmp_path)
     assert anew.returncode == 0
     assert certificates(cloud, thing) == [anew.stdout.strip()] != [first.stdout.strip()]
-    with Connection(uplink, thing) as connection:
+    with BareClient(uplink, thing) as connection:
         assert connection.connected, connection.failure
 
 

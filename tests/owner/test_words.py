@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contract.positions import Position, Reason
+from contract.shadow import LONGEST_OVERRIDE_S
 from device.override import MAX_DURATION_S
 from owner import words
 
@@ -46,7 +47,7 @@ def test_H7_more_than_the_device_keeps_an_override_is_refused_with_the_reason(te
 
 
 def test_the_longest_override_is_the_devices() -> None:
-    assert words.LONGEST_OVERRIDE_S == MAX_DURATION_S
+    assert LONGEST_OVERRIDE_S == MAX_DURATION_S
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,11 @@ class BareClient:
         self.client.stop(mqtt5.DisconnectPacket())
         assert self._stopped.wait(_TIMEOUT_S), "did not stop"
 
+    @property
+    def connected(self) -> bool:
+        """Whether the attempt ended in a connection."""
+        return self._ended.is_set() and self.failure is None
+
     def try_for(self, time_s: float) -> bool:
         """Try to connect so long, then give up; return whether that ended in a connection or a failure.
 

@@ -1,6 +1,22 @@
-"""The names of all alerts, with their severity. One PagerDuty dedup key each: `<thing>/<alert>`."""
+"""The names of all alerts, with their severity, and the message that says that one is raised or cleared.
 
+    {"schema": 1, "alert": "battery_low", "action": "raise", "raised_ms": 1732360000000, "time_ms": 1732360000000,
+     "boot_id": "...", "clock_synchronised": true, "severity": "warning", "summary": "...", "details": {...}}
+
+An alert is raised once and cleared once. `raised_ms` is when it was raised, in epoch milliseconds by the device's
+clock; the message that clears it has the same. It names the episode: what belongs together is told by it and by nothing
+else, so that neither the order of arrival nor a clock that was wrong matters. `details` are shown as they are.
+
+Where the messages of all things come together, in the cloud's alert topic, each has also `thing` and `received_ms`,
+which is when it reached AWS, by AWS's clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from contract import messages
 
 
 class Severity(StrEnum):
@@ -13,7 +29,7 @@ class Severity(StrEnum):
 
 
 class Alert(StrEnum):
-    """What the device raises. The cloud's own alerts come with the heartbeat Lambda."""
+    """What the device raises."""
 
     OVER_TEMPERATURE = "over_temperature"
     THERMOMETER_LOST = "thermometer_lost"
@@ -38,7 +54,16 @@ class Alert(StrEnum):
     SHADOW_UNAVAILABLE = "shadow_unavailable"
 
 
-SEVERITY = {
+class CloudAlert(StrEnum):
+    """What the heartbeat Lambda raises about a device."""
+
+    # Nothing has come from it for long.
+    DEVICE_SILENT = "device_silent"
+    # It says that it is alive, but it does not see what it decides on, or decides no more.
+    DEVICE_BLIND = "device_blind"
+
+
+SEVERITY: Mapping[Alert | CloudAlert, Severity] = {
     Alert.OVER_TEMPERATURE: Severity.CRITICAL,
     Alert.THERMOMETER_LOST: Severity.ERROR,
     Alert.BATTERY_LOW: Severity.WARNING,
@@ -59,4 +84,40 @@ SEVERITY = {
     Alert.DUPLICATE_CLIENT_ID: Severity.ERROR,
     Alert.DELIVERY_REFUSED: Severity.ERROR,
     Alert.SHADOW_UNAVAILABLE: Severity.WARNING,
+    CloudAlert.DEVICE_SILENT: Severity.CRITICAL,
+    CloudAlert.DEVICE_BLIND: Severity.CRITICAL,
 }
+
+
+def dedup_key(thing: str, alert: str) -> str:
+    """PagerDuty's key of the incident; it stays the same for as long as the thing has its name."""
+    return f"{thing}/{alert}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertMessage:
+    """One of them, to be sent. Times are epoch milliseconds."""
+
+    alert: Alert | CloudAlert
+    action: str
+    raised_ms: int
+    time_ms: int
+    boot_id: str
+    clock_synchronised: bool
+    summary: str
+    details: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands on the wire."""
+        return {
+            "schema": messages.SCHEMA,
+            "alert": self.alert,
+            "action": self.action,
+            "raised_ms": self.raised_ms,
+            "time_ms": self.time_ms,
+            "boot_id": self.boot_id,
+            "clock_synchronised": self.clock_synchronised,
+            "severity": SEVERITY[self.alert],
+            "summary": self.summary,
+            "details": dict(self.details),
+        }

@@ -30,10 +30,7 @@ A heartbeat is the newest finished decision; it is never queued, only replaced:
      "position": "battery", "reason": "hold", "alerts": [],
      "reading_ages_s": {"battery_voltage": 0.4, "box_temperature": 1.1}}
 
-An alert is raised once and cleared once:
-
-    {"schema": 1, "time_ms": ..., "boot_id": "...", "clock_synchronised": true, "alert": "battery_low",
-     "action": "raise", "severity": "warning", "summary": "...", "details": {...}}
+Of alerts tells `contract.alerts`.
 """
 
 import json

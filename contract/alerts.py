@@ -5,7 +5,9 @@
 
 An alert is raised once and cleared once. `raised_ms` is when it was raised, in epoch milliseconds by the device's
 clock; the message that clears it has the same. It names the episode: what belongs together is told by it and by nothing
-else, so that neither the order of arrival nor a clock that was wrong matters. `details` are shown as they are.
+else, so that neither the order of arrival nor a clock that was wrong matters. Of one name a device has one episode at a
+time: should it raise an alert anew without having cleared it (it was killed in that moment), the one before is over.
+`raised_ms` is absent where an older software did not say it. `details` are shown as they are.
 
 Where the messages of all things come together, in the cloud's alert topic, each has also `thing` and `received_ms`,
 which is when it reached AWS, by AWS's clock.
@@ -100,7 +102,7 @@ class AlertMessage:
 
     alert: Alert | CloudAlert
     action: str
-    raised_ms: int
+    raised_ms: int | None
     time_ms: int
     boot_id: str
     clock_synchronised: bool
@@ -113,7 +115,7 @@ class AlertMessage:
             "schema": messages.SCHEMA,
             "alert": self.alert,
             "action": self.action,
-            "raised_ms": self.raised_ms,
+            **({} if self.raised_ms is None else {"raised_ms": self.raised_ms}),
             "time_ms": self.time_ms,
             "boot_id": self.boot_id,
             "clock_synchronised": self.clock_synchronised,

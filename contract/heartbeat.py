@@ -1,10 +1,10 @@
 """Where the heartbeats lie, in the heartbeat bucket, and what the heartbeat Lambda remembers there.
 
-    heartbeat/<thing>.json                  the newest one, as it was published (see `contract.messages`); its
-                                            LastModified is when it arrived, by AWS's clock
-    status/<thing>/<session>-<state>.json   see `contract.status`
-    open/<alert>/<thing>.json               there while `device_silent` or `device_blind` of a thing is raised
-    watch/counts.json                       what the Lambda has last seen of each thing's decisions
+heartbeat/<thing>.json                  the newest one, as it was published (see `contract.messages`); its
+                                        LastModified is when it arrived, by AWS's clock
+status/<thing>/<session>-<state>.json   see `contract.status`
+open/<alert>/<thing>.json               there while `device_silent` or `device_blind` of a thing is raised
+watch/counts.json                       what the Lambda has last seen of each thing's decisions
 """
 
 import re

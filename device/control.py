@@ -187,6 +187,9 @@ class JournalRecorder:
         if self._moved_for is None or self._moved_for[0] is not decision.position:
             self._moved_for = (decision.position, decision.reason)
         entry = self._journal.record(decision, seen)
+        # Before the state, which knows of its alerts.
+        if entry.sample or entry.heartbeat or entry.alerts:
+            self._storage.put(entry)
         self._storage.keep(
             state_file.text_of(
                 decision.state,
@@ -197,8 +200,6 @@ class JournalRecorder:
                 seen.wishes,
             )
         )
-        if entry.sample or entry.heartbeat or entry.alerts:
-            self._storage.put(entry)
         self._report(decision, seen)
 
     def _report(self, decision: Decision, seen: Seen) -> None:

@@ -1,11 +1,11 @@
 """Turns decisions into what is published: samples, alerts and the heartbeat, as `contract.messages` has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contract import messages
-from contract.alerts import SEVERITY, Alert
+from contract.alerts import Alert, AlertMessage
 from contract.positions import Position, Reason
 from device.battery_monitor import TimedPage
 from device.clock import Clock
@@ -46,9 +46,9 @@ class Journal:
         *,
         sample_interval_s: float,
         heartbeat_interval_s: float,
-        raised: frozenset[Alert] = frozenset(),
+        raised: Mapping[Alert, int | None] | None = None,
     ) -> None:
-        """`raised`: what a process before this one has raised and not cleared.
+        """`raised`: what a process before this one has raised and not cleared, and when (see the property).
 
         None of that is cleared before this process has had the time to find it anew.
         """
@@ -61,14 +61,18 @@ class Journal:
         self._sampled_ms = 0
         self._beat_at_s = float("-inf")
         self._last: tuple[Position, Reason] | None = None
-        self._active = self._inherited = raised
+        self._raised_ms = dict(raised or {})
+        self._inherited = frozenset(self._raised_ms)
         self._inherits_until_s = clock.monotonic_s() + max(limits.thermometer_lost_after_s, limits.monitor_lost_after_s)
         self._decisions = 0
 
     @property
-    def raised(self) -> frozenset[Alert]:
-        """What has been raised and not cleared."""
-        return self._active
+    def raised(self) -> Mapping[Alert, int | None]:
+        """What has been raised and not cleared, and when: epoch milliseconds, as the message said that raised it.
+
+        None where that was an older software, which did not keep it.
+        """
+        return self._raised_ms
 
     def record(self, decision: Decision, seen: Seen) -> Entry:
         """What to publish now that this decision has been carried out."""
@@ -117,7 +121,7 @@ class Journal:
             **stamp,
             "position": decision.position,
             "reason": decision.reason,
-            "alerts": sorted(self._active),
+            "alerts": sorted(self._raised_ms),
             "measures": _known(measures),
             "inputs": _inputs(decision, seen),
             "devices": {timed.source: _published(timed) for timed in seen.pages} | _pi(seen),
@@ -131,41 +135,48 @@ class Journal:
             "decision_count": self._decisions,
             "position": decision.position,
             "reason": decision.reason,
-            "alerts": sorted(self._active),
+            "alerts": sorted(self._raised_ms),
             "reading_ages_s": _known({name: _age_s(reading, now_s) for name, reading in ages.items()}),
         }
 
     def _change_alerts(self, decision: Decision, seen: Seen) -> list[str]:
-        readings = seen.readings
         if self._inherited and self._clock.monotonic_s() >= self._inherits_until_s:
             self._inherited = frozenset()
         active = decision.alerts | seen.alerts | self._inherited
-        changes = [(alert, messages.RAISE) for alert in sorted(active - self._active)]
-        changes += [(alert, messages.CLEAR) for alert in sorted(self._active - active)]
-        self._active = active
-        return [
-            messages.encode(
-                {
-                    "schema": messages.SCHEMA,
-                    **self._stamp(),
-                    "alert": alert,
-                    "action": action,
-                    "severity": SEVERITY[alert],
-                    "summary": _summary(alert, action, decision, seen),
-                    "details": {
-                        "position": decision.position,
-                        "reason": decision.reason,
-                        **_known(
-                            {
-                                "battery_voltage_v": _value(readings.battery_voltage_v),
-                                "box_temperature_c": _value(readings.box_temperature_c),
-                            }
-                        ),
-                    },
-                }
-            )
-            for alert, action in changes
+        before = self._raised_ms.keys()
+        raised, cleared = sorted(active - before), sorted(before - active)
+        if not raised and not cleared:
+            return []
+        now_ms = self._clock.time_ms()
+        alerts = [self._alert(alert, messages.RAISE, now_ms, now_ms, decision, seen) for alert in raised]
+        alerts += [
+            self._alert(alert, messages.CLEAR, self._raised_ms[alert], now_ms, decision, seen) for alert in cleared
         ]
+        # Not in place: whoever has been given the one before keeps it as it was.
+        kept = {alert: at_ms for alert, at_ms in self._raised_ms.items() if alert in active}
+        self._raised_ms = kept | dict.fromkeys(raised, now_ms)
+        return alerts
+
+    def _alert(
+        self, alert: Alert, action: str, raised_ms: int | None, time_ms: int, decision: Decision, seen: Seen
+    ) -> str:
+        voltage_v, temperature_c = seen.readings.battery_voltage_v, seen.readings.box_temperature_c
+        details = {
+            "position": decision.position,
+            "reason": decision.reason,
+            **_known({"battery_voltage_v": _value(voltage_v), "box_temperature_c": _value(temperature_c)}),
+        }
+        message = AlertMessage(
+            alert,
+            action,
+            raised_ms,
+            time_ms,
+            self._boot_id,
+            self._clock.synchronised(),
+            _summary(alert, action, decision, seen),
+            details,
+        )
+        return messages.encode(message.as_json())
 
 
 # What an alert says when it is raised, and when it is cleared.

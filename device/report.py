@@ -1,5 +1,6 @@
 """What `reported` in the shadow says of control: see `contract.shadow`. Pure but for the clock that it is given."""
 
+from collections.abc import Collection
 from typing import Any
 
 from contract.alerts import Alert
@@ -25,7 +26,7 @@ _PAUSE = "the relays moved a moment ago, it comes soon"
 
 
 def reported(
-    decision: Decision, seen: Seen, alerts: frozenset[Alert], clock: Clock, boot_id: str, software: str
+    decision: Decision, seen: Seen, alerts: Collection[Alert], clock: Clock, boot_id: str, software: str
 ) -> dict[str, Any]:
     """The report of one decision that has been carried out. `alerts` are those that have been raised.
 

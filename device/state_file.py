@@ -8,9 +8,9 @@ fsync of the folder.
 import json
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "state.json"
 REFUSED_NAME = "state.json.refused"
 
-_VERSION = 2
+_VERSION = 3
 # A full one has about 4 KB.
 _MOST_BYTES = 16384
 _MOST_TRANSFERS = 100
@@ -55,7 +55,7 @@ class _Kept:
     battery_is_critical: bool
     fault: RelayFault | None
     starts_at_s: tuple[float, ...]
-    alerts: frozenset[Alert]
+    alerts: Mapping[Alert, int | None]
     wishes: Wishes
 
 
@@ -64,12 +64,12 @@ class Resumed:
     """Where a new control process begins.
 
     `starts_at_s`: when its predecessors of this boot were started, monotonic. `alerts`: what was raised and not cleared
-    yet, in whichever boot. `wishes`: what the owner has asked for.
+    yet, in whichever boot, and when (see `Journal.raised`). `wishes`: what the owner has asked for.
     """
 
     state: State
     starts_at_s: tuple[float, ...]
-    alerts: frozenset[Alert] = frozenset()
+    alerts: Mapping[Alert, int | None] = field(default_factory=dict)
     wishes: Wishes = NO_WISHES
 
 
@@ -78,7 +78,7 @@ def text_of(
     reason: Reason,
     boot_id: str,
     starts_at_s: Sequence[float],
-    alerts: Collection[Alert] = (),
+    alerts: Mapping[Alert, int | None] | None = None,
     wishes: Wishes = NO_WISHES,
 ) -> str:
     """The file's text. Equal states have equal texts; nothing is in it that changes at every tick."""
@@ -96,7 +96,7 @@ def text_of(
             "battery_is_critical": state.battery_is_critical,
             "fault": state.fault,
             "starts_at_s": starts_at_s[-_MOST_STARTS:],
-            "alerts": sorted(alerts),
+            "alerts": dict(sorted((alerts or {}).items())),
             "wishes": _wishes_as_json(wishes),
         }
     )
@@ -265,8 +265,8 @@ def _parsed(text: str) -> _Kept:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         raise _GarbageError("it is not JSON") from None
-    if isinstance(fields, dict) and fields.get("version") == 1 and "wishes" not in fields:
-        fields |= {"version": _VERSION, "wishes": _wishes_as_json(NO_WISHES)}  # from before there were any
+    if isinstance(fields, dict):
+        fields = _of_this_version(fields)
     if not isinstance(fields, dict) or type(fields.get("version")) is not int:
         raise _GarbageError("it is not a state")
     if fields["version"] != _VERSION:
@@ -296,6 +296,16 @@ def _parsed(text: str) -> _Kept:
     return kept
 
 
+def _of_this_version(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same, if it is older, as this version has it."""
+    if fields.get("version") == 1 and "wishes" not in fields:
+        fields = fields | {"version": 2, "wishes": _wishes_as_json(NO_WISHES)}  # from before there were any
+    alerts = fields.get("alerts")
+    if fields.get("version") == 2 and isinstance(alerts, list) and all(isinstance(name, str) for name in alerts):
+        fields = fields | {"version": 3, "alerts": dict.fromkeys(alerts)}
+    return fields
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")  # noqa: TRY004 - the caller asks for one kind of error
@@ -312,10 +322,10 @@ def _fault(value: object) -> RelayFault | None:
     return None if value is None else RelayFault(_text(value))
 
 
-def _alerts(value: object) -> frozenset[Alert]:
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r} is no list of alerts")  # noqa: TRY004 - as above
-    return frozenset(Alert(_text(name)) for name in value)
+def _alerts(value: object) -> dict[Alert, int | None]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no alerts")  # noqa: TRY004 - as above
+    return {Alert(name): None if at_ms is None else _whole(at_ms) for name, at_ms in value.items()}
 
 
 def _wishes_as_json(wishes: Wishes) -> dict[str, Any]:

@@ -245,9 +245,13 @@ class Storage:
             self._writing_since_s = time.monotonic()
             state_text = self._state_text
             batch = self._writing = self._take(_MOST_IN_BATCH if self._is_batch_due() else 0)
+            has_alerts = bool(batch.alerts)
         try:
+            # Alerts before the state that knows of them: who is killed in between tells of them twice, not never.
+            batch_is_written = not has_alerts or self._write_batch(batch)
             state_is_kept = self._keep_state(state_text)
-            batch_is_written = self._write_batch(batch)
+            if not has_alerts:
+                batch_is_written = self._write_batch(batch)
         finally:
             with self._changed:
                 self._writing = self._writing_since_s = None

@@ -1,4 +1,5 @@
 """From the outbox to the broker: in order, at most once on its way, and deleted when the broker has acknowledged it.
+One alert name has one message on its way: what clears it is not sent before what has raised it has arrived.
 
 There are two outboxes: the state directory's, and the runtime directory's for what must get out while the card fails.
 Either may not be there, may be put in the place of another one, or may fail, without keeping the other one waiting.
@@ -271,6 +272,7 @@ class _Sent:
     beat: int = 0
     source: _Source | None = None
     progress: _Progress | None = None
+    alert: str | None = None
 
 
 class Delivery:
@@ -490,7 +492,12 @@ class Delivery:
             return False
         ids, payload = self._message(progress, stream, rows)
         if payload is not None:
-            if not self._publish(payload, _Sent(stream, ids, 0, source, progress), time_s()):
+            alert = _alert_name(payload) if stream is Stream.ALERT else None
+            # What clears an alert must not overtake what has raised it.
+            if alert is not None and any(sent.alert == alert for sent in self._in_flight):
+                progress.sent_up_to = before
+                return False
+            if not self._publish(payload, _Sent(stream, ids, 0, source, progress, alert), time_s()):
                 progress.sent_up_to = before
                 return False
             progress.note_sent(ids)
@@ -547,6 +554,11 @@ def _numbered(row: Row) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return {"sequence": row.id} | content | {"sequence": row.id} if isinstance(content, dict) else None
+
+
+def _alert_name(payload: str) -> str | None:
+    name = json.loads(payload).get("alert")
+    return name if isinstance(name, str) else None
 
 
 def _encoded(stream: Stream, contents: Sequence[dict[str, Any]]) -> str | None:

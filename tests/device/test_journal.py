@@ -253,7 +253,7 @@ def test_what_a_process_before_has_raised_is_cleared_by_this_one_once_it_has_had
         LIMITS,
         sample_interval_s=60.0,
         heartbeat_interval_s=300.0,
-        raised=frozenset({Alert.THERMOMETER_LOST, Alert.BATTERY_LOW}),
+        raised={Alert.THERMOMETER_LOST: None, Alert.BATTERY_LOW: 1_700_000_000_000},
     )
 
     at_once = bench.record(LOW)
@@ -267,7 +267,9 @@ def test_what_a_process_before_has_raised_is_cleared_by_this_one_once_it_has_had
     assert parsed(at_once.sample)["alerts"] == ["battery_low", "thermometer_lost"]
     assert alerts_of(after) == [("thermometer_lost", "clear")]
     assert alerts_of(later) == [("battery_low", "clear")]
-    assert bench.journal.raised == frozenset()
+    assert "raised_ms" not in parsed(after.alerts[0])
+    assert parsed(later.alerts[0])["raised_ms"] == 1_700_000_000_000
+    assert bench.journal.raised == {}
 
 
 def test_what_ails_the_pi_is_said_in_the_alert() -> None:
@@ -501,6 +503,18 @@ def test_an_alert_is_raised_once_and_cleared_once() -> None:
     assert [parsed(entry.sample)["alerts"] for entry in entries if entry.sample] == [[], ["battery_low"], [], []]
 
 
+def test_what_clears_an_alert_names_when_it_was_raised() -> None:
+    bench = Bench()
+    raised = parsed(bench.record(LOW).alerts[0])
+    kept = bench.journal.raised
+    bench.clock.now_s += 100.0
+
+    cleared = parsed(bench.record(HOLD).alerts[0])
+
+    assert raised["raised_ms"] == cleared["raised_ms"] == raised["time_ms"] == cleared["time_ms"] - 100_000
+    assert kept == {Alert.BATTERY_LOW: raised["time_ms"]}
+
+
 def test_heat_and_a_low_battery_are_alerts_of_their_own() -> None:
     bench = Bench()
 
@@ -567,6 +581,7 @@ def test_an_alert_follows_the_contract() -> None:
 
     assert parsed(alert) == {
         "schema": 1,
+        "raised_ms": 1_700_000_500_000,
         "time_ms": 1_700_000_500_000,
         "boot_id": "boot-1",
         "clock_synchronised": True,

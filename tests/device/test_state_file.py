@@ -57,12 +57,12 @@ WISHES = Wishes(
     ends_at_ms=1_795_460_000_000,
     over=(Wish(Mode.BATTERY, 1_795_000_000.5),),
 )
-ACTIVE: dict[str, Any] = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES))["wishes"]["active"]
+ACTIVE: dict[str, Any] = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, None, WISHES))["wishes"]["active"]
 
 
 def changed_wishes(**values: object) -> str:
     """A text with WISHES, some members of which are changed; an Ellipsis takes one away."""
-    content = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES))
+    content = json.loads(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, None, WISHES))
     wishes = content["wishes"] | values
     return json.dumps(content | {"wishes": {name: value for name, value in wishes.items() if value is not ...}})
 
@@ -76,10 +76,10 @@ def changed_override(**values: object) -> str:
 
 def test_the_text_is_one_line_of_compact_json_with_everything_in_it() -> None:
     assert text() == (
-        '{"version":2,"boot_id":"6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1","position":"grid","reason":"hold",'
+        '{"version":3,"boot_id":"6e0f9e4c-6f39-4d9b-b4f3-60e3e3a9d6a1","position":"grid","reason":"hold",'
         '"position_since_s":4000.125,"transfers_at_s":[1000.5,4000.125],"is_chattering":true,'
         '"over_temperature_since_s":4900.0,"battery_is_low":true,"battery_is_critical":true,"fault":"stuck_closed",'
-        '"starts_at_s":[5.0,10.25],"alerts":[],"wishes":{"newest":null,"state":null,"because":"","active":null,'
+        '"starts_at_s":[5.0,10.25],"alerts":{},"wishes":{"newest":null,"state":null,"because":"","active":null,'
         '"ends_at_ms":null,"over":[]}}'
     )
 
@@ -120,21 +120,27 @@ def test_C5_in_the_same_boot_everything_that_is_kept_goes_on() -> None:
 
 
 def test_C5_an_override_goes_on_over_a_restart_to_the_end_that_it_had() -> None:
-    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES), BOOT, NOW_S)
+    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, None, WISHES), BOOT, NOW_S)
 
     assert kept.wishes == WISHES
 
 
 def test_C5_over_a_reboot_it_waits_for_the_time_of_day() -> None:
-    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), WISHES), OTHER_BOOT, 3.0)
+    kept = resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, None, WISHES), OTHER_BOOT, 3.0)
 
     assert kept.wishes == replace(WISHES, state=OverrideState.WAITING, active=None)
 
 
 def test_P3_a_file_from_before_there_were_overrides_goes_on() -> None:
-    older = changed(version=1, wishes=...)
+    older = changed(version=1, alerts=["battery_low"], wishes=...)
 
-    assert resumed(older, BOOT, NOW_S) == resumed(text(), BOOT, NOW_S)
+    assert resumed(older, BOOT, NOW_S) == resumed(changed(alerts={"battery_low": None}), BOOT, NOW_S)
+
+
+def test_P3_a_file_from_before_alerts_had_their_times_goes_on() -> None:
+    older = changed(version=2, alerts=["battery_low", "over_temperature"])
+
+    assert resumed(older, BOOT, NOW_S).alerts == {Alert.BATTERY_LOW: None, Alert.OVER_TEMPERATURE: None}
 
 
 def test_C5_an_override_of_the_future_is_garbage(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +153,7 @@ def test_C5_an_override_of_the_future_is_garbage(caplog: pytest.LogCaptureFixtur
 def test_H8_what_is_over_is_remembered_over_a_reboot() -> None:
     over = replace(WISHES, state=OverrideState.ENDED, because="its time is over", active=None, ends_at_ms=None)
 
-    assert resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, (), over), OTHER_BOOT, 3.0).wishes == over
+    assert resumed(text_of(STATE, Reason.HOLD, BOOT, STARTS_S, None, over), OTHER_BOOT, 3.0).wishes == over
 
 
 def fresh_parts(now_s: float) -> dict[str, Any]:
@@ -232,7 +238,8 @@ GARBAGE = {
     "version 1.0": changed(version=1.0),
     "older": changed(version=0),
     "older, but with wishes": changed(version=1),
-    "newer": changed(version=3),
+    "newer": changed(version=4),
+    "version 2, but with times of its alerts": changed(version=2),
     "unknown member": changed(more=1),
     "unknown position": changed(position="on"),
     "unknown reason": changed(reason="because"),
@@ -248,8 +255,11 @@ GARBAGE = {
     "101 transfers": changed(transfers_at_s=[1.0] * 101),
     "21 starts": changed(starts_at_s=[1.0] * 21),
     "alerts none": changed(alerts=None),
-    "unknown alert": changed(alerts=["boredom"]),
-    "alert 1": changed(alerts=[1]),
+    "alerts a list": changed(alerts=["battery_low"]),
+    "unknown alert": changed(alerts={"boredom": 1}),
+    "unknown alert of version 2": changed(version=2, alerts=["boredom"]),
+    "alert 1 of version 2": changed(version=2, alerts=[1]),
+    "alert raised at a half": changed(alerts={"battery_low": 1.5}),
     "flag 1": changed(is_chattering=1),
     "flag none": changed(battery_is_low=None),
     "flag text": changed(battery_is_critical="false"),
@@ -447,9 +457,9 @@ def test_the_full_text_fits_with_room_to_spare() -> None:
 
 
 def test_alerts_that_are_raised_outlive_restart_and_reboot() -> None:
-    raised = {Alert.OVER_TEMPERATURE, Alert.BATTERY_LOW}
+    raised = {Alert.OVER_TEMPERATURE: 1_795_460_000_000, Alert.BATTERY_LOW: None}
     kept = text_of(STATE, Reason.HOLD, BOOT, STARTS_S, raised)
 
-    assert '"alerts":["battery_low","over_temperature"]' in kept
+    assert '"alerts":{"battery_low":null,"over_temperature":1795460000000}' in kept
     assert resumed(kept, BOOT, NOW_S).alerts == raised
     assert resumed(kept, OTHER_BOOT, NOW_S).alerts == raised

@@ -1,7 +1,7 @@
 """The real loop, journal and relays on a virtual clock, with gpiozero's mock pins, for faults that take hours."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gpiozero import Device
@@ -201,10 +201,10 @@ class Rig:
 
     def _resume(self) -> None:
         before = state_file.resumed(self.kept, self._boot_id, self.clock.now_s)
-        self._inherited, self._inherited_all = before.alerts, self.kept == self._newest_kept
+        self._inherited, self._inherited_all = frozenset(before.alerts), self.kept == self._newest_kept
         self._begin(before.state, before.alerts)
 
-    def _begin(self, state: State, raised: frozenset[Alert] = frozenset()) -> None:
+    def _begin(self, state: State, raised: Mapping[Alert, int | None] | None = None) -> None:
         self.start += 1
         self._factory = Device.pin_factory = MockFactory(pin_class=self._pin_class)
         self._relays = Relays(PINS, state.position)

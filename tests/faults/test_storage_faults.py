@@ -244,11 +244,11 @@ def half(path: Path) -> None:
 
 
 def older(path: Path) -> None:
-    path.write_text(state_text(1.0).replace('"version":2', '"version":1'))
+    path.write_text(state_text(1.0).replace('"version":3', '"version":1'))
 
 
 def newer(path: Path) -> None:
-    path.write_text(state_text(1.0).replace('"version":2', '"version":3'))
+    path.write_text(state_text(1.0).replace('"version":3', '"version":4'))
 
 
 def directory(path: Path) -> None:

@@ -255,6 +255,33 @@ def test_N2_a_failure_is_followed_by_the_same_rows_in_the_same_order(bench: Benc
     assert [each.sequences for each in bench.send()] == [[1], [2], [3]]
 
 
+def test_L2_what_clears_an_alert_waits_until_what_has_raised_it_has_arrived(bench: Bench) -> None:
+    for alert in ("battery_low", "over_temperature", "battery_low", "pi_health"):
+        bench.outbox.append([(Stream.ALERT, f'{{"alert":"{alert}"}}')])
+
+    first, second = bench.send()
+    none = bench.send()
+    bench.end(second)
+    still_none = bench.send()
+    bench.end(first, "connection lost")
+    (again,) = bench.send()
+    bench.end(again)
+
+    assert [first.sequences, second.sequences, again.sequences] == [[1], [2], [1]]
+    assert none == still_none == []
+    assert [each.sequences for each in bench.send()] == [[3], [4]]
+
+
+def test_L2_nor_does_it_overtake_it_from_the_other_outbox(bench: Bench) -> None:
+    bench.outbox.append([(Stream.ALERT, '{"alert":"battery_low"}')])
+    bench.opened(bench.runtime).append([(Stream.ALERT, '{"alert":"battery_low"}')])
+
+    (first,) = bench.send()
+    bench.end(first)
+
+    assert len(bench.send()) == 1
+
+
 @pytest.mark.parametrize("failing", range(3))
 def test_N2_only_what_failed_is_sent_again(failing: int, bench: Bench) -> None:
     bench.append(3, Stream.ALERT)

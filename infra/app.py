@@ -2,29 +2,43 @@
 
 cdk deploy --all                              into your AWS account
 cdk deploy Solarshed --exclusively -c local=true   into the demo's emulator, which has no Timestream
+
+The settings that `-c name=value` or the context in `cdk.json` may have are those of `infra.deployment.Deployment`.
 """
+
+import sys
+from collections.abc import Mapping
 
 import aws_cdk as cdk
 
 from infra import STACK, TIMESTREAM_STACK
-from infra.deployment import Deployment
+from infra.deployment import Deployment, DeploymentError
 from infra.stack import SolarshedStack
 from infra.timestream import TimestreamStack
 
 
-def make_app(*, local: bool) -> cdk.App:
-    """The app with its two stacks, for AWS or for the demo's emulator."""
-    app = cdk.App()
-    deployment = Deployment(local=local)
+def make_app(context: Mapping[str, object] | None = None) -> cdk.App:
+    """The app with its two stacks. The CDK's command line brings the context; without it, give what it would bring.
+
+    Raises:
+        DeploymentError: the context says something that cannot be used.
+    """
+    app = cdk.App(context=context)
+    deployment = Deployment.of(app.node)
     table = TimestreamStack(app, TIMESTREAM_STACK, deployment=deployment)
     shed = SolarshedStack(app, STACK, deployment=deployment)
     shed.add_stack_dependency(table, "telemetry has nowhere to go before the table exists")
     return app
 
 
-def _context_says_local() -> bool:
-    return bool(cdk.App().node.try_get_context("local") == "true")
+def main(context: Mapping[str, object] | None = None) -> None:
+    """Synthesize the app, for the CDK's command line."""
+    try:
+        app = make_app(context)
+    except DeploymentError as e:
+        sys.exit(f"solarshed: {e}")
+    app.synth()
 
 
 if __name__ == "__main__":
-    make_app(local=_context_says_local()).synth()
+    main()

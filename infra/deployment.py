@@ -1,22 +1,83 @@
-"""Where the stacks go, and what every bucket and queue of ours has in common."""
+"""Where the stacks go, what the owner set, and what every bucket, queue and topic of ours has in common."""
 
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
-from constructs import Construct
+from constructs import Construct, Node
+
+from contract.errors import SolarshedError
+from infra.accepted import accept_nag
+
+_DAY_S = 24 * 3600
+_SILENT_AFTER_MINUTES = 15
+# A beat comes every 5 minutes: one that is late must not wake anyone.
+_LEAST_SILENT_MINUTES = 10
+_BLIND_AFTER_S = 15 * 60
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+
+
+class DeploymentError(SolarshedError, ValueError):
+    """A setting of the deployment cannot be used."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """AWS, or the demo's emulator.
+    """AWS, or the demo's emulator, and the owner's settings: the CDK's context, from `cdk.json` or `-c name=value`.
 
     The emulator speaks plain HTTP, so a policy that refuses everything but TLS would refuse everything there; and it
     is thrown away, so nothing is kept when its stacks go.
+
+        alarm_email            told when something is wrong with the alerts themselves
+        pagerduty_alarm_url    the same, to PagerDuty's integration for CloudWatch
+        alert_email            told every alert, besides PagerDuty
+        pagerduty_events_url   where PagerDuty's events go, if not to its service in the US
+        dashboard_url          linked in every incident
+        silent_after_minutes   a device is silent when no heartbeat came for so long
     """
 
-    local: bool
+    local: bool = False
+    alarm_email: str | None = None
+    alert_email: str | None = None
+    pagerduty_alarm_url: str | None = None
+    pagerduty_events_url: str | None = None
+    dashboard_url: str | None = None
+    silent_after_s: int = _SILENT_AFTER_MINUTES * 60
+    blind_after_s: int = _BLIND_AFTER_S
+
+    @classmethod
+    def of(cls, node: Node) -> "Deployment":
+        """What the context of the app says.
+
+        Raises:
+            DeploymentError: it says something that cannot be used.
+        """
+        context = _Context(node)
+        local = context.yes_or_no("local")
+        silent_after_minutes = context.whole_number(
+            "silent_after_minutes", _SILENT_AFTER_MINUTES, _LEAST_SILENT_MINUTES, _DAY_S // 60
+        )
+        silent_after_s, blind_after_s = 60 * silent_after_minutes, _BLIND_AFTER_S
+        if local:
+            # The demo's days are short, and so are its times.
+            silent_after_s = context.whole_number("silent_after_s", silent_after_s, 1, _DAY_S)
+            blind_after_s = context.whole_number("blind_after_s", blind_after_s, 1, _DAY_S)
+        schemes = ("https", "http") if local else ("https",)
+        return cls(
+            local=local,
+            alarm_email=context.email("alarm_email"),
+            alert_email=context.email("alert_email"),
+            pagerduty_alarm_url=context.url("pagerduty_alarm_url", schemes),
+            pagerduty_events_url=context.url("pagerduty_events_url", schemes),
+            dashboard_url=context.url("dashboard_url", schemes),
+            silent_after_s=silent_after_s,
+            blind_after_s=blind_after_s,
+        )
 
     @property
     def removal_policy(self) -> cdk.RemovalPolicy:
@@ -29,7 +90,7 @@ class Deployment:
 
     def bucket(self, scope: Construct, id_: str) -> s3.Bucket:
         """An encrypted bucket that is never public and speaks TLS only."""
-        return s3.Bucket(
+        bucket = s3.Bucket(
             scope,
             id_,
             encryption=s3.BucketEncryption.S3_MANAGED,
@@ -37,6 +98,12 @@ class Deployment:
             enforce_ssl=not self.local,
             removal_policy=self.removal_policy,
         )
+        accept_nag(
+            bucket,
+            "S1",
+            "an access log would be a bucket more, to watch and to pay, about one or two roles that do nothing else",
+        )
+        return bucket
 
     def queue(
         self,
@@ -56,3 +123,72 @@ class Deployment:
             visibility_timeout=visibility_timeout,
             dead_letter_queue=dead_letter_queue,
         )
+
+    def last_queue(self, scope: Construct, id_: str) -> sqs.Queue:
+        """A queue for what failed everywhere else. `infra.watch` raises an alarm when it is not empty."""
+        queue = self.queue(scope, id_)
+        accept_nag(queue, "SQS3", "it is where the others' dead letters end; an alarm says so")
+        return queue
+
+    def topic(self, scope: Construct, id_: str) -> sns.Topic:
+        """A topic that speaks TLS only.
+
+        It is not encrypted at rest: CloudWatch's alarms may not use AWS's own key for SNS, a key of ours would cost a
+        dollar a month and be one thing more that an alert needs, and what passes through holds no secret.
+        """
+        return sns.Topic(scope, id_, enforce_ssl=not self.local)
+
+
+class _Context:
+    """The CDK's context: text from the command line, any JSON from `cdk.json`. Empty text means: not set."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def _value(self, name: str) -> object:
+        value: object = self._node.try_get_context(name)
+        return None if value == "" else value
+
+    def yes_or_no(self, name: str) -> bool:
+        value = self._value(name)
+        if value is None or value is False or value == "false":
+            return False
+        if value is True or value == "true":
+            return True
+        raise DeploymentError(f"{name} = {value!r} is neither true nor false: give -c {name}=true, or leave it out")
+
+    def email(self, name: str) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not _EMAIL.fullmatch(value):
+            raise DeploymentError(f"{name} = {value!r} is no e-mail address: give one, such as you@example.org")
+        return value
+
+    def url(self, name: str, schemes: tuple[str, ...]) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not _is_url(value, schemes):
+            raise DeploymentError(f"{name} = {value!r} is no usable address: give one that starts with {schemes[0]}://")
+        return value
+
+    def whole_number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self._value(name)
+        if value is None:
+            return default
+        number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+        # JSON numbers reach Python as floats: 15 as 15.0.
+        if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+            number = None
+        if number is None or not low <= number <= high:
+            raise DeploymentError(f"{name} = {value!r} is not usable: give a whole number from {low} to {high}")
+        return int(number)
+
+
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", value)
+    except ValueError:
+        return False

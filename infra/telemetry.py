@@ -2,22 +2,22 @@
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as event_sources
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from contract import store, topics
-from infra.bundle import lambda_code
+from infra.allow import allow
 from infra.deployment import Deployment
+from infra.function import PythonFunction
 from infra.rule import send_to, topic_rule
 
 _TIMEOUT_S = 30
 # AWS asks for at least six times the function's timeout, so that a slow batch is not delivered twice at once.
 _VISIBILITY_S = 6 * _TIMEOUT_S
 _RECEIVES_BEFORE_DEAD_LETTER = 5
+_REJECTED_PREFIX = "rejected/"
 
 
 class Telemetry(Construct):
@@ -25,7 +25,7 @@ class Telemetry(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, deployment: Deployment) -> None:
         super().__init__(scope, id_)
-        self.dead_letters = deployment.queue(self, "DeadLetters")
+        self.dead_letters = deployment.last_queue(self, "DeadLetters")
         self.queue = deployment.queue(
             self,
             "Queue",
@@ -36,13 +36,14 @@ class Telemetry(Construct):
         )
         self._rule()
         rejected = deployment.bucket(self, "RejectedRecords")
-        function = self._function(rejected, deployment)
-        # `grant_put` would allow six actions, one with a wildcard.
-        iam.Grant.add_to_principal(
-            grantee=function, actions=["s3:PutObject"], resource_arns=[rejected.arn_for_objects("*")]
+        self.function = self._function(rejected, deployment)
+        self.function.may(
+            ["s3:PutObject"],
+            [rejected.arn_for_objects(f"{_REJECTED_PREFIX}*")],
+            why_all="a refused record is named by what it is",
         )
-        self._allow_writes(function)
-        function.add_event_source(
+        self._allow_writes()
+        self.function.add_event_source(
             event_sources.SqsEventSource(
                 self.queue,
                 batch_size=25,
@@ -53,8 +54,7 @@ class Telemetry(Construct):
 
     def _rule(self) -> None:
         role = iam.Role(self, "RuleRole", assumed_by=iam.ServicePrincipal("iot.amazonaws.com"))
-        self.queue.grant_send_messages(role)
-        self.dead_letters.grant_send_messages(role)
+        allow(role, ["sqs:SendMessage"], [self.queue.queue_arn, self.dead_letters.queue_arn])
         topic_rule(
             self,
             "Rule",
@@ -66,31 +66,24 @@ class Telemetry(Construct):
             error_action=send_to(self.dead_letters, role.role_arn),
         )
 
-    def _function(self, rejected: s3.Bucket, deployment: Deployment) -> lambda_.Function:
-        return lambda_.Function(
+    def _function(self, rejected: s3.Bucket, deployment: Deployment) -> PythonFunction:
+        return PythonFunction(
             self,
-            "Function",
+            capability="telemetry",
             description="Writes telemetry samples to Timestream",
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
-            handler="cloud.telemetry.handler.handler",
-            code=lambda_code("telemetry"),
-            timeout=cdk.Duration.seconds(_TIMEOUT_S),
-            memory_size=256,
+            timeout_s=_TIMEOUT_S,
+            memory_mb=256,
             environment={
                 "SOLARSHED_DATABASE": store.DATABASE,
                 "SOLARSHED_TABLE": store.TABLE,
                 "SOLARSHED_REJECTED_BUCKET": rejected.bucket_name,
             },
-            log_group=logs.LogGroup(
-                self, "Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=deployment.removal_policy
-            ),
+            deployment=deployment,
         )
 
-    def _allow_writes(self, function: lambda_.Function) -> None:
+    def _allow_writes(self) -> None:
         table = cdk.Stack.of(self).format_arn(
             service="timestream", resource=f"database/{store.DATABASE}/table", resource_name=store.TABLE
         )
-        function.add_to_role_policy(iam.PolicyStatement(actions=["timestream:WriteRecords"], resources=[table]))
-        # DescribeEndpoints knows no resource: AWS accepts only "*" for it.
-        function.add_to_role_policy(iam.PolicyStatement(actions=["timestream:DescribeEndpoints"], resources=["*"]))
+        self.function.may(["timestream:WriteRecords"], [table])
+        self.function.may(["timestream:DescribeEndpoints"], ["*"], why_all="AWS takes no other resource for it")

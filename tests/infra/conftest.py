@@ -14,6 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Json = dict[str, Any]
 
+# What the CDK's command line would bring to the app.
+CONTEXT: Json = json.loads((ROOT / "cdk.json").read_text())["context"]
+
+# Without an address for the alarms the app warns that nobody is told.
+ALARM_EMAIL = "owner@example.org"
+
 
 @dataclass(frozen=True)
 class Synthesized:
@@ -42,11 +48,14 @@ def cdk_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def synthesize(*, local: bool) -> Synthesized:
-    """Make the app and read what it says. Only after `cdk_environment`: loading the CDK starts node."""
+def synthesize(**settings: object) -> Synthesized:
+    """Make the app with these settings and read what it says.
+
+    Only after `cdk_environment`: loading the CDK starts node.
+    """
     from infra.app import make_app
 
-    assembly = make_app(local=local).synth()
+    assembly = make_app({**CONTEXT, **settings}).synth()
     directory = Path(assembly.directory)
     names = [stack.stack_name for stack in assembly.stacks]
     return Synthesized(directory, {n: json.loads((directory / f"{n}.template.json").read_text()) for n in names})
@@ -55,10 +64,10 @@ def synthesize(*, local: bool) -> Synthesized:
 @pytest.fixture(scope="session")
 def stacks(cdk_environment: None) -> Synthesized:
     """The stacks as they are deployed to AWS."""
-    return synthesize(local=False)
+    return synthesize(alarm_email=ALARM_EMAIL)
 
 
 @pytest.fixture(scope="session")
 def local_stacks(cdk_environment: None) -> Synthesized:
     """The stacks as the demo deploys them to its emulator."""
-    return synthesize(local=True)
+    return synthesize(alarm_email=ALARM_EMAIL, local="true")

@@ -11,7 +11,7 @@ from cfnlint.api import lint  # type: ignore[import-untyped]
 from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 
 from infra import STACK, TIMESTREAM_STACK
-from tests.infra.conftest import ROOT, Synthesized
+from tests.infra.conftest import ALARM_EMAIL, ROOT, Synthesized
 
 pytestmark = pytest.mark.xdist_group("cdk")
 
@@ -55,7 +55,10 @@ def test_the_cdks_command_line_synthesizes_without_docker_or_credentials(cdk_env
     }
 
     run = subprocess.run(
-        [ROOT / "node_modules/.bin/cdk", "synth", "--quiet", "--no-notices", "--output", output],
+        [
+            *(ROOT / "node_modules/.bin/cdk", "synth", "--quiet", "--no-notices", "--output", output),
+            *("--context", f"alarm_email={ALARM_EMAIL}"),
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -66,6 +69,7 @@ def test_the_cdks_command_line_synthesizes_without_docker_or_credentials(cdk_env
 
     assert run.returncode == 0, run.stderr
     assert "WARNING" not in run.stdout + run.stderr
+    assert "feature flags" not in run.stdout + run.stderr
     assert {path.name for path in output.glob("*.template.json")} == {
         f"{name}.template.json" for name in (STACK, TIMESTREAM_STACK)
     }

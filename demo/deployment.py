@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ _TIMEOUT_S = 180.0
 
 
 def deploy(
-    emulator: Emulator, directory: Path, is_stopping: Callable[[], bool] = lambda: False
+    emulator: Emulator,
+    directory: Path,
+    is_stopping: Callable[[], bool] = lambda: False,
+    settings: Mapping[str, object] | None = None,
 ) -> dict[str, str] | None:
     """Deploy the main stack and return its outputs, or None if `is_stopping` said so meanwhile.
 
-    `directory` gets the synthesized templates.
+    `directory` gets the synthesized templates. `settings` are those of `infra.deployment.Deployment`.
 
     The Timestream stack is synthesized only: the emulator has no Timestream (see `create_table`).
 
@@ -33,10 +36,12 @@ def deploy(
     # What `cdk bootstrap` would make, but for its roles, which the emulator's IAM refuses.
     emulator.client("s3").create_bucket(Bucket=f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}")
     outputs = directory / "outputs.json"
+    context = {"local": "true", **(settings or {})}
     command: list[str | Path] = [
         _CDK,
         *("deploy", STACK, "--exclusively", "--require-approval", "never", "--progress", "events"),
-        *("--context", "local=true", "--output", directory / "cdk.out", "--outputs-file", outputs, "--no-notices"),
+        *(word for name, value in context.items() for word in ("--context", f"{name}={value}")),
+        *("--output", directory / "cdk.out", "--outputs-file", outputs, "--no-notices"),
         *("--app", f"{sys.executable} -m infra.app"),
     ]
     process = Process("cdk deploy", command, _environment(emulator, directory), directory / "deploy.log")
@@ -63,6 +68,11 @@ def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
         "NODE_DISABLE_COMPILE_CACHE": "1",
         "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(_ROOT / ".cache" / "jsii"),
     }
+
+
+def put_routing_key(emulator: Emulator, outputs: Mapping[str, str], key: str) -> None:
+    """Give the alerts Lambda PagerDuty's integration key, as the owner does once after the first deploy."""
+    emulator.client("secretsmanager").put_secret_value(SecretId=outputs["RoutingKeySecretName"], SecretString=key)
 
 
 def create_table(timestream: Any, directory: Path) -> None:  # noqa: ANN401 - a boto3 client

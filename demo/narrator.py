@@ -15,6 +15,7 @@ class Narrator:
         self.alerts: list[dict[str, Any]] = []
         self.decisions = 0
         self.newest_sample: dict[str, Any] | None = None
+        self._sequence = 0
         self._position: str | None = None
         self._lock = threading.Lock()
 
@@ -36,6 +37,10 @@ class Narrator:
                 self.decisions = message["decision_count"]
 
     def _on_sample(self, sample: dict[str, Any]) -> None:
+        # After a connection has broken some arrive once more.
+        if sample["sequence"] <= self._sequence:
+            return
+        self._sequence = sample["sequence"]
         self.newest_sample = sample
         position = sample["position"]
         if position != self._position:

@@ -1,4 +1,5 @@
-"""What happened, as `demo --report` writes it: read back from the store, the outbox, the shadow and the broker."""
+"""What happened, as `demo --report` writes it: read back from the store, the outbox, the shadow, the broker and whom
+the alerts have paged."""
 
 import json
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from contract import store
 from demo.narrator import Narrator, iso
 from demo.page.overrides import Override
+from demo.pagerduty import Event
 from device.outbox import Outbox, Stream
 
 
@@ -54,9 +56,10 @@ def report(
     narrator: Narrator,
     heartbeats: int,
     overrides: Iterable[Override],
+    paged: Iterable[Event],
     page: str,
 ) -> Any:  # noqa: ANN401 - JSON
-    """The report as an object for JSON. Paging comes with a later part; until then there is none."""
+    """The report as an object for JSON."""
     samples = stored_samples(timestream_query, thing)
     taken = _samples_taken(state)
     stored = len({sample.sequence for sample in samples})
@@ -71,7 +74,10 @@ def report(
         "telemetry": {"samples": taken, "stored": stored, "lost": taken - stored},
         "heartbeats": heartbeats,
         "alerts": narrator.alerts,
-        "pagerduty": [],
+        "pagerduty": [
+            {"time": iso(round(event.time_s * 1000)), "action": event.action, "dedup_key": event.dedup_key}
+            for event in paged
+        ],
         "overrides": [override_as_json(override) for override in overrides],
         "page": page,
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -12,16 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from demo import report as reports
-from demo.deployment import create_table, deploy
+from demo.cable import Cable
+from demo.deployment import create_table, deploy, put_routing_key
 from demo.emulator import REGION, Emulator, client
 from demo.narrator import Narrator
 from demo.observer import Observer
 from demo.owner_wish import EmulatedAccount, OwnerStandIn
+from demo.page.incidents import Incident
 from demo.page.overrides import NoAnswerError, ReadShadow, ShadowOverrides, reader
 from demo.page.server import Page, serve
+from demo.pagerduty import PagerDuty
+from demo.pagerduty import serve as serve_pagerduty
 from demo.processes import DemoError, Process, stop_all
 from demo.provisioning import provision
-from demo.settings import NOTE, SHORTENED, SPEED, THING, write_settings
+from demo.schedules import ShortenedSchedules
+from demo.settings import (
+    BLIND_AFTER_S,
+    CALM_AFTER_S,
+    NOTE,
+    SHORTENED,
+    SILENT_AFTER_S,
+    SPEED,
+    THING,
+    write_settings,
+)
 from demo.timestream.server import Endpoint
 from demo.timestream.server import serve as serve_timestream
 from device.stopping import StopRequest
@@ -102,7 +117,11 @@ class Demo:
         self._processes: list[Process] = []
         self._emulator: Emulator | None = None
         self._timestream: Endpoint | None = None
+        self._pagerduty: PagerDuty | None = None
+        self._paged = 0
         self._observer: Observer | None = None
+        self._schedules: ShortenedSchedules | None = None
+        self._cable: Cable | None = None
         self._page: Page | None = None
         self._read_shadow: ReadShadow = _not_yet
         self._overrides = ShadowOverrides(lambda: self._read_shadow())
@@ -131,22 +150,30 @@ class Demo:
             note=NOTE,
             client=self._client("timestream-query"),
             overrides=self._overrides,
+            incidents=self._incidents,
         )
         yield done(f"stand-in for Timestream   {self._timestream.url}")
+
+        self._pagerduty = serve_pagerduty()
+        yield done(f"stand-in for PagerDuty    {self._pagerduty.url}")
 
         self._emulator = Emulator(
             self._directory,
             {
                 "AWS_ENDPOINT_URL_TIMESTREAM_WRITE": self._timestream.url,
+                "SOLARSHED_PAGERDUTY_URL": self._pagerduty.url,
+                "SOLARSHED_CALM_AFTER_S": str(CALM_AFTER_S),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
         )
         self._emulator.start()
         yield done(f"emulated AWS              {self._emulator.url}, MQTT on port {self._emulator.mqtt_port}")
 
-        outputs = deploy(self._emulator, self._directory, stopping.is_set)
+        settings = {"silent_after_s": SILENT_AFTER_S, "blind_after_s": BLIND_AFTER_S, "dashboard_url": self._page.url}
+        outputs = deploy(self._emulator, self._directory, stopping.is_set, settings)
         if outputs is None:
             return
+        put_routing_key(self._emulator, outputs, secrets.token_hex(16))
         create_table(self._client("timestream-write"), self._directory)
         yield done("this project's CDK app    deployed into it")
 
@@ -159,7 +186,7 @@ class Demo:
         shed.mkdir()
         config = self._directory / "config.toml"
         write_settings(config, shed, self._state, self._state / "run", uplink)
-        simulator = self._run(
+        simulator = self._start(
             "the simulated shed",
             [sys.executable, "-m", "demo.shed", "--directory", shed, "--speed", str(SPEED)],
         )
@@ -168,10 +195,14 @@ class Demo:
 
         command = Path(sys.executable).with_name("solarshed")
         pins = {"GPIOZERO_PIN_FACTORY": "solarshed-demo", "SOLARSHED_DEMO_PINS": str(shed / "pins")}
-        control = self._run("solarshed control", [command, "control", "--config", config], pins)
+        control = self._start("solarshed control", [command, "control", "--config", config], pins)
         control.wait_for_line("deciding", _CONTROL_READY_TIMEOUT_S)
-        self._run("solarshed uplink", [command, "uplink", "--config", config])
+        self._cable = Cable(
+            lambda: self._run("solarshed uplink", [command, "uplink", "--config", config]), self.narrator.say
+        )
         yield done("solarshed control, solarshed uplink")
+        self._schedules = ShortenedSchedules(self._emulator)
+        self._schedules.start()
         account = EmulatedAccount(self._emulator.url)
         self._read_shadow = reader(account, THING)
         self._owner = OwnerStandIn(
@@ -191,16 +222,28 @@ class Demo:
         while not stopping.wait(0.2):
             for process in self._running():
                 process.check()
-            if self._owner is not None:
-                self._owner.check()
+            for part in (self._owner, self._schedules):
+                if part is not None:
+                    part.check()
+            if self._cable is not None:
+                self._cable.look()
+            self._tell_of_pages()
             if deadline is not None and time.monotonic() >= deadline:
                 return
 
     def end_and_report(self, *, wait: bool) -> Any:  # noqa: ANN401 - JSON
         """Stop deciding, wait until all that was sampled is stored (or not), and say what happened."""
-        if self._page is None or self._observer is None or self._owner is None:
+        if (
+            self._page is None
+            or self._observer is None
+            or self._owner is None
+            or self._cable is None
+            or self._pagerduty is None
+        ):
             raise DemoError("stopped before everything had started; there is nothing to report")
         self._owner.stop()
+        # What has been sampled must get out.
+        self._cable.put_back()
         by_name = {process.name: process for process in self._processes}
         stop_all([by_name["solarshed control"]], _STOP_GRACE_S)
         query = self._client("timestream-query")
@@ -214,30 +257,57 @@ class Demo:
             self.narrator,
             self._observer.heartbeats,
             self._overrides.known(),
+            self._pagerduty.events,
             self._page.url,
         )
 
     def stop(self) -> None:
         """End everything that was started, in at most 5 s. Harmless when repeated."""
-        if self._owner is not None:
-            self._owner.stop()
-        if self._observer is not None:
-            self._observer.stop()
+        for thread in (self._schedules, self._owner, self._observer):
+            if thread is not None:
+                thread.stop()
         stop_all(list(reversed(self._running())), _STOP_GRACE_S)
-        for part in (self._page, self._timestream):
-            if part is not None:
-                part.close()
+        for server in (self._page, self._timestream, self._pagerduty):
+            if server is not None:
+                server.close()
+
+    def _incidents(self) -> list[Incident]:
+        """What the page shows of PagerDuty's stand-in."""
+        made = [] if self._pagerduty is None else self._pagerduty.incidents
+        return [
+            Incident(
+                one.dedup_key,
+                one.severity,
+                one.summary,
+                round(one.opened_s * 1000),
+                None if one.resolved_s is None else round(one.resolved_s * 1000),
+            )
+            for one in made
+        ]
+
+    def _tell_of_pages(self) -> None:
+        """In the terminal, what PagerDuty's stand-in has been told since the last time."""
+        events = [] if self._pagerduty is None else self._pagerduty.events
+        for event in events[self._paged :]:
+            words = f": {event.summary}" if event.summary else ""
+            self.narrator.say(f"PAGER    {event.action} {event.dedup_key}{words}")
+        self._paged = len(events)
 
     def _running(self) -> list[Process]:
         emulator = [self._emulator.process] if self._emulator and self._emulator.process else []
-        return emulator + self._processes
+        uplink = [] if self._cable is None or self._cable.process is None else [self._cable.process]
+        return emulator + self._processes + uplink
+
+    def _start(self, name: str, command: list[str | Path], more: dict[str, str] | None = None) -> Process:
+        """A process that is checked, and stopped in the end."""
+        process = self._run(name, command, more)
+        self._processes.append(process)
+        return process
 
     def _run(self, name: str, command: list[str | Path], more: dict[str, str] | None = None) -> Process:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(more or {})}
         log = self._directory / f"{name.replace(' ', '-')}.log"
-        process = Process(name, command, environment, log)
-        self._processes.append(process)
-        return process
+        return Process(name, command, environment, log)
 
     def _client(self, service: str) -> Any:  # noqa: ANN401 - one of boto3's many client types
         assert self._timestream is not None  # noqa: S101 - it is started first

@@ -10,11 +10,16 @@ SPEED = 720
 SENSOR_ID = "28-000005e2fdc3"
 
 NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, timers are shortened to match."
+# Of the cloud half. A heartbeat comes every 5 s; a day, and with it what comes and goes daily, takes two minutes.
+SILENT_AFTER_S = 10
+BLIND_AFTER_S = 30
+CALM_AFTER_S = 5
 SHORTENED = (
     "low hold 1 s (production: 60 s), recover hold 2 s (5 min), least time on grid 4 s (30 min) and on battery 2 s "
     "(5 min), cooling 2 s (10 min), AC feedback 2 to 5 s (10 s to 5 min), a lost sensor 4 to 10 s (2 to 30 min), "
     "transfers counted over 2 min (a day), an override moves the relays 1 s after they moved (1 min), "
-    "a sample a second (a minute), a heartbeat every 5 s (5 min)"
+    "a sample a second (a minute), a heartbeat every 5 s (5 min), silent after 10 s (15 min), looked for every 2 s "
+    "(5 min)"
 )
 
 

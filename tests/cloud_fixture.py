@@ -13,7 +13,12 @@ import pytest
 
 if TYPE_CHECKING:
     from demo.emulator import Emulator
+    from demo.pagerduty import PagerDuty
     from demo.timestream.server import Endpoint
+
+# Of the deployed cloud, in seconds: production's quarter of an hour is a long time for a test.
+SILENT_AFTER_S = 4
+ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Cloud:
 
     emulator: "Emulator"
     timestream: "Endpoint"
+    pagerduty: "PagerDuty"
     outputs: dict[str, str]
 
     def query(self) -> Any:  # noqa: ANN401 - a boto3 client
@@ -35,22 +41,32 @@ class Cloud:
 def running_cloud(directory: Path) -> Iterator[Cloud]:
     """One emulated AWS of its own, with the stack deployed; it can be stopped and started again."""
     # Every test run loads this module; only those with such a test need all this.
-    from demo.deployment import create_table, deploy
+    from demo.deployment import create_table, deploy, put_routing_key
     from demo.emulator import Emulator, client
-    from demo.timestream.server import serve
+    from demo.pagerduty import serve as serve_pagerduty
+    from demo.timestream.server import serve as serve_timestream
 
-    with serve() as timestream:
-        emulator = Emulator(directory, {"AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url}, keep_state=True)
+    with serve_timestream() as timestream, serve_pagerduty() as pagerduty:
+        pagerduty.accepted_keys = frozenset({ROUTING_KEY})
+        elsewhere = {
+            "AWS_ENDPOINT_URL_TIMESTREAM_WRITE": timestream.url,
+            "SOLARSHED_PAGERDUTY_URL": pagerduty.url,
+            # Tests raise alerts more often than sheds do.
+            "SOLARSHED_MOST_PAIRS": "1000",
+        }
+        emulator = Emulator(directory, elsewhere, keep_state=True)
         try:
             emulator.start()
-            outputs = deploy(emulator, directory)
+            outputs = deploy(emulator, directory, settings={"silent_after_s": SILENT_AFTER_S})
             assert outputs is not None
             create_table(client("timestream-write", timestream.url), directory)
+            put_routing_key(emulator, outputs, ROUTING_KEY)
             # What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
-            emulator.client("sqs").set_queue_attributes(
-                QueueUrl=outputs["TelemetryQueueUrl"], Attributes={"VisibilityTimeout": "5"}
-            )
-            yield Cloud(emulator, timestream, outputs)
+            for queue in ("TelemetryQueueUrl", "AlertsQueueUrl"):
+                emulator.client("sqs").set_queue_attributes(
+                    QueueUrl=outputs[queue], Attributes={"VisibilityTimeout": "5"}
+                )
+            yield Cloud(emulator, timestream, pagerduty, outputs)
         finally:
             emulator.stop()
 

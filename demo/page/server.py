@@ -5,6 +5,7 @@ GET /api/panel/<id>?range=1h        one panel's data, times in epoch millisecond
 GET /api/events?range=1h            what changed, as sentences
 GET /api/now                        the newest sample, why, since when, how old
 GET /api/overrides                  what the owner has asked for and what the device says of it, while it is not over
+GET /api/incidents                  what the alerts have made of themselves in PagerDuty, newest first
 
 An error is `{"error": SENTENCE}`: 400 for a wrong range, 404 for a wrong address, 503 while Timestream, or for the
 overrides the thing's shadow, does not answer.
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from contract.errors import SolarshedError
 from demo.page.history import History, wall_clock_ms
+from demo.page.incidents import Incidents
 from demo.page.overrides import NoAnswerError, Overrides
 from demo.page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
 from demo.page.timestream import TimestreamError, make_client
@@ -105,11 +107,12 @@ def serve(
     note: str = "",
     client: "TimestreamQueryClient | None" = None,
     overrides: Overrides | None = None,
+    incidents: Incidents | None = None,
     now_ms: Callable[[], int] = wall_clock_ms,
 ) -> Page:
     """Show `thing` on 127.0.0.1:`port` (0: any free one), with `note` as a line on the page.
 
-    Without `overrides` the page says nothing of the owner's wishes.
+    Without `overrides` the page says nothing of the owner's wishes, without `incidents` nothing of whom it has woken.
 
     Raises:
         PortInUseError: something else listens there.
@@ -119,7 +122,7 @@ def serve(
     history = History(client or make_client(), thing, now_ms)
 
     class Handler(_Handler):
-        api = _Api(history, note, overrides, now_ms)
+        api = _Api(history, note, overrides, incidents, now_ms)
 
     try:
         return Page(_Server((ADDRESS, port), Handler))
@@ -141,10 +144,18 @@ class _Server(ThreadingHTTPServer):
 class _Api:
     """The JSON answers, by path."""
 
-    def __init__(self, history: History, note: str, overrides: Overrides | None, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        history: History,
+        note: str,
+        overrides: Overrides | None,
+        incidents: Incidents | None,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._history = history
         self._note = note
         self._overrides = overrides
+        self._incidents = incidents
         self._now_ms = now_ms
 
     def answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
@@ -165,6 +176,9 @@ class _Api:
                     return self._history.now()
                 case ["overrides"] if self._overrides is not None:
                     return {"now_ms": self._now_ms(), **self._overrides.now()}
+                case ["incidents"] if self._incidents is not None:
+                    newest_first = sorted(self._incidents(), key=lambda one: one.opened_ms, reverse=True)
+                    return {"now_ms": self._now_ms(), "incidents": [one.as_json() for one in newest_first]}
         except (TimestreamError, NoAnswerError) as error:
             raise _RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
         raise _RequestError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
@@ -177,6 +191,7 @@ class _Api:
             "ranges": [asdict(span) for span in RANGES],
             "panels": [asdict(panel) for panel in PANELS],
             "has_overrides": self._overrides is not None,
+            "has_incidents": self._incidents is not None,
         }
 
 

@@ -102,6 +102,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, A
         page["overrides"] = run.get("/api/overrides")
         run.read_until("override has ended")
         page["events after"] = run.get("/api/events?range=15m")
+        run.read_until("PAGER    resolve shed/device_silent")
+        page["incidents"] = run.get("/api/incidents")
         status = run.end()
     finally:
         run.close()
@@ -157,6 +159,18 @@ def test_an_override_by_shadow_was_applied_and_ended_by_itself(finished: Finishe
     assert "override has ended by itself: its time is over" in run.printed
     assert [one["state"] for one in page["overrides"]["standing"]] == ["active"]
     assert "override_ended" in [event["kind"] for event in page["events after"]["events"]]
+
+
+def test_heat_and_a_pulled_cable_each_page_once_and_are_resolved(finished: Finished) -> None:
+    run, report, page = finished
+
+    for alert in ("over_temperature", "device_silent"):
+        events = [event for event in report["pagerduty"] if event["dedup_key"] == f"shed/{alert}"]
+        assert [event["action"] for event in events] == ["trigger", "resolve"], alert
+        (incident,) = [one for one in page["incidents"]["incidents"] if one["dedup_key"] == f"shed/{alert}"]
+        assert incident["resolved_ms"] > incident["opened_ms"]
+        assert f"PAGER    trigger shed/{alert}: {incident['summary']}" in run.printed
+    assert "the network cable is pulled" in run.printed
 
 
 def test_what_the_terminal_tells_to_type_is_what_the_owner_types(finished: Finished) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from demo.page.incidents import Incident
 from demo.page.overrides import Override
 from demo.page.panels import PANELS, RANGES
 from demo.page.server import Page, PortInUseError, serve
@@ -188,6 +189,29 @@ def test_without_a_shadow_only_the_overrides_have_no_answer(
 def test_a_page_without_a_source_of_overrides_says_so_and_has_no_such_address(page: Page) -> None:
     assert ask(page, "/api/panels")["has_overrides"] is False
     ask(page, "/api/overrides", 404)
+
+
+def test_incidents_are_told_newest_first_and_named_in_words(table: Table) -> None:
+    older = Incident("shed/over_temperature", "critical", "Shed box is too hot", 1000, 7000)
+    newer = Incident("shed/flapping/battery_low", "warning", "It comes and goes", 2000)
+    with serve(THING, port=0, client=table.client, incidents=lambda: [older, newer]) as page:
+        answer = ask(page, "/api/incidents")
+
+        assert ask(page, "/api/panels")["has_incidents"] is True
+    assert [one["alert"] for one in answer["incidents"]] == ["battery low comes and goes", "over temperature"]
+    assert answer["incidents"][1] == {
+        "dedup_key": "shed/over_temperature",
+        "alert": "over temperature",
+        "severity": "critical",
+        "summary": "Shed box is too hot",
+        "opened_ms": 1000,
+        "resolved_ms": 7000,
+    }
+
+
+def test_a_page_without_a_source_of_incidents_says_so_and_has_no_such_address(page: Page) -> None:
+    assert ask(page, "/api/panels")["has_incidents"] is False
+    ask(page, "/api/incidents", 404)
 
 
 def test_the_end_of_an_override_is_an_event_in_its_place(

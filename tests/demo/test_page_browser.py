@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize, expect
 from playwright.sync_api import Page as Tab
 
+from demo.page.incidents import Incident
 from demo.page.overrides import Override
 from demo.page.server import Page, serve
 from tests.browser import chromium
@@ -442,6 +443,30 @@ def test_after_the_end_of_the_demo_no_override_is_claimed(
     expect(tab.locator("#override-words")).to_have_text(
         "Whether the owner has asked for anything is not known.", timeout=NEWS_MS
     )
+
+
+def test_incidents_are_listed_with_the_open_ones_first_and_for_how_long_the_others_lasted(
+    tab: Tab, table: Table
+) -> None:
+    write_a_night(table)
+    now = now_ms()
+    heat = Incident("shed/over_temperature", "critical", "<b>Box</b> is too hot at 98 F", now - 60_000)
+    silence = Incident("shed/device_silent", "critical", "shed is silent", now - 30_000, now - 12_000)
+    known = [heat, silence]
+    with serve(THING, port=0, client=table.client, incidents=lambda: known) as page:
+        tab.goto(page.url)
+        section = tab.get_by_role("region", name="Incidents")
+        expect(section.get_by_role("listitem")).to_have_count(2, timeout=NEWS_MS)
+        rows = section.get_by_role("listitem").all_inner_texts()
+        state = tab.locator("#incidents-state").inner_text()
+
+        known[0] = replace(heat, resolved_ms=now - 1000)
+        expect(tab.locator("#incidents-state")).to_have_text("None open", timeout=NEWS_MS)
+
+        assert state == "1 open"
+        assert re.search(r"^over temperature \(critical\)\s+<b>Box</b> is too hot at 98 F\s+[\d:]+, open$", rows[0])
+        assert re.search(r"^device silent \(critical\)\s+shed is silent\s+[\d:]+, resolved after 18 s$", rows[1])
+        assert "resolved after 59 s" in section.get_by_role("listitem").all_inner_texts()[1]
 
 
 def test_before_the_first_sample_the_page_says_so(tab: Tab, page: Page) -> None:

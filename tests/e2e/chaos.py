@@ -16,6 +16,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contract import topics
+from contract.alerts import dedup_key
+from contract.messages import CLEAR, RAISE
 from contract.positions import Position
 from contract.shadow import OVERRIDE, Mode
 from demo.emulator import Emulator
@@ -156,7 +158,7 @@ class Tap:
     """
 
     def __init__(self, emulator: Emulator) -> None:
-        self.sequences: set[int] = set()
+        self.messages: dict[int, dict[str, Any]] = {}
         self._sqs = emulator.client("sqs")
         self._url = self._sqs.create_queue(QueueName="chaos-alerts")["QueueUrl"]
         trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "iot.amazonaws.com"}}
@@ -178,9 +180,30 @@ class Tap:
         """The sequence numbers of all alerts so far."""
         while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                self.sequences.add(json.loads(message["Body"])["sequence"])
+                content = json.loads(message["Body"])
+                self.messages[content["sequence"]] = content
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
         return self.sequences
+
+    @property
+    def sequences(self) -> set[int]:
+        """The same, as far as they have been listened to."""
+        return set(self.messages)
+
+    def incidents(self) -> dict[str, list[bool]]:
+        """What ought to have become of them: for each dedup key its incidents in order, and whether they are open.
+
+        A device that was killed while it told of an alert tells of it once more: that is the same incident.
+        """
+        made: dict[str, list[bool]] = {}
+        for _, message in sorted(self.messages.items()):
+            incidents = made.setdefault(dedup_key(THING, message["alert"]), [])
+            is_open = bool(incidents) and incidents[-1]
+            if message["action"] == RAISE and not is_open:
+                incidents.append(True)
+            elif message["action"] == CLEAR and is_open:
+                incidents[-1] = False
+        return made
 
 
 class Line:
@@ -250,6 +273,13 @@ class Line:
         if not self.cloud.timestream.engine.count_rows("solarshed", "telemetry"):
             return []
         return stored_samples(self.cloud.query(), THING)
+
+    def incidents(self) -> dict[str, list[bool]]:
+        """What PagerDuty has made of the alerts: for each dedup key its incidents, and whether they are open."""
+        made: dict[str, list[bool]] = {}
+        for incident in self.cloud.pagerduty.incidents:
+            made.setdefault(incident.dedup_key, []).append(incident.is_open)
+        return made
 
     def waiting(self) -> int:
         return sum(self.outbox.waiting(stream) for stream in Stream)

@@ -77,12 +77,16 @@ def test_after_a_storm_every_sample_is_stored_once_and_no_override_was_longer_th
     assert line.control.stop() == 0
     samples = stop_when_all_has_arrived(line)
 
+    expected = line.tap.incidents()
+    wait_until(lambda: line.incidents() == expected, 60.0)
+
     sequences = [sample.sequence for sample in samples]
     appended = {stream: set(range(1, line.outbox.appended(stream) + 1)) for stream in Stream}
     carried_out = overrides_carried_out(line, samples, asked_in_the_storm)
     silence_ms = longest_silence_ms(line, samples)
     print(
-        f"{len(samples)} samples, {len(appended[Stream.ALERT])} alerts, {carried_out} of {asked_in_the_storm} wishes "
+        f"{len(samples)} samples, {len(appended[Stream.ALERT])} alerts, {sum(map(len, expected.values()))} incidents, "
+        f"{carried_out} of {asked_in_the_storm} wishes "
         f"carried out, {len(line.control.lives)} lives of control and {len(line.uplink.lives)} of uplink, at most "
         f"{silence_ms} ms without a sample"
     )
@@ -91,6 +95,8 @@ def test_after_a_storm_every_sample_is_stored_once_and_no_override_was_longer_th
     assert [s for s, count in Counter(sequences).items() if count > 1] == [], "samples that are stored twice"
     assert sequences == sorted(sequences), "samples that are not in order of their times"
     assert sorted(appended[Stream.ALERT] - line.tap.sequences) == [], "alerts that the broker never had"
+    assert line.incidents() == expected, "incidents other than the alerts ought to have made"
+    assert sum(map(len, expected.values())) >= LENGTH_S // 25, "too few incidents to prove anything"
     assert (line.waiting(), line.outbox.quarantined()) == (0, [])
     assert overridden_against_the_wishes(line, samples) == []
     assert carried_out >= LENGTH_S // 25, "too few overrides to prove anything"

@@ -3,6 +3,7 @@
 import { element } from "./dom.js";
 import { LinesPanel } from "./lines.js";
 import { StatesPanel } from "./states.js";
+import { IncidentList } from "./incidents.js";
 import { OverrideLine } from "./override.js";
 import { Status } from "./status.js";
 import { moment } from "./words.js";
@@ -15,6 +16,7 @@ const KINDS = { lines: LinesPanel, states: StatesPanel };
 const by = (id) => document.getElementById(id);
 const status = new Status();
 const override = new OverrideLine(status);
+const incidents = new IncidentList();
 let page = null;
 let range = null;
 let timer = 0;
@@ -61,7 +63,8 @@ async function refresh() {
   try {
     page ??= await start();
     const query = `range=${range.id}`;
-    if (page.hasOverrides) askForOverrides(mine);
+    if (page.hasOverrides) askAside(mine, "/api/overrides", override);
+    if (page.hasIncidents) askAside(mine, "/api/incidents", incidents);
     const answers = await Promise.allSettled([
       ask("/api/now"),
       ask(`/api/events?${query}`),
@@ -74,14 +77,14 @@ async function refresh() {
   if (mine === round) timer = setTimeout(refresh, REFRESH_MS);
 }
 
-// What the owner asked for has a source of its own: without an answer its own line says so, and the rest goes on.
-async function askForOverrides(mine) {
+// What does not come from the store has its own place: without an answer it says so there, and the rest goes on.
+async function askAside(mine, path, view) {
   try {
-    const answer = await ask("/api/overrides");
-    if (mine === round) override.update(answer);
+    const answer = await ask(path);
+    if (mine === round) view.update(answer);
   } catch (error) {
     // That the server is gone is said by the banner.
-    if (mine === round) override.noAnswer(error.message === NO_SERVER ? "" : error.message);
+    if (mine === round) view.noAnswer(error.message === NO_SERVER ? "" : error.message);
   }
 }
 
@@ -104,7 +107,7 @@ async function start() {
   offerRanges(described);
   const panels = described.panels.filter((panel) => panel.kind in KINDS);
   const views = panels.map((panel) => new KINDS[panel.kind](panel, by("panels")));
-  return { panels, views, hasOverrides: described.has_overrides };
+  return { panels, views, hasOverrides: described.has_overrides, hasIncidents: described.has_incidents };
 }
 
 function offerRanges({ ranges, default_range: byDefault }) {

@@ -27,6 +27,7 @@ examples:
   solarshed provision shed               its thing and certificate in AWS IoT (from your laptop)
   solarshed override shed grid --for 2h  closes the relays for two hours (from your laptop)
   solarshed status shed                  what it does, and why (from your laptop)
+  solarshed costs                        what AWS costs a device and month
 """
 
 # Of `solarshed override`.
@@ -101,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     decode.set_defaults(run=_decode)
 
     _add_owners_verbs(verbs)
+
+    costs = verbs.add_parser(
+        "costs",
+        help="what AWS costs a device and month",
+        description="Counts what one device with default settings says in a simulated month and what that leads to in "
+        "AWS, times list prices from a dated table. Needs no account and no network.",
+    )
+    costs.add_argument(
+        "--devices", type=_device_count, nargs="+", metavar="N", help="how many there are (default 1 100 10000)"
+    )
+    costs.add_argument("--json", action="store_true", help="the sheet and all that it rests on as one JSON object")
+    costs.set_defaults(run=_costs)
 
     demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
     demo.add_argument(
@@ -187,6 +200,14 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write seconds, such as 90")
     return seconds
+
+
+def _device_count(text: str) -> int:
+    """A number of devices, for argparse."""
+    most = 100_000
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of devices; write a whole number from 1 to {most}")
+    return int(text)
 
 
 def _port(text: str) -> int:
@@ -320,6 +341,21 @@ def _decode(args: argparse.Namespace) -> int:
     causes = f": {reader.causes}" if reader.causes else ""
     print(f"{reader.read} pages read, {reader.refused.total()} refused{causes}", file=sys.stderr)
     return 1 if nothing_valid else 0
+
+
+def _costs(args: argparse.Namespace) -> int:
+    try:
+        from infra.costs import sheet
+    except ModuleNotFoundError as e:
+        if e.name != "serial":
+            raise
+        raise SolarshedError(
+            "pyserial is not installed here, and a device's code needs it; run: pip install 'solarshed[device]'"
+        ) from None
+    # Its virtual device has nothing to tell.
+    logging.getLogger("device").setLevel(logging.WARNING)
+    sheet.run(args.devices or sheet.DEFAULT_DEVICES, as_json=args.json, out=sys.stdout)
+    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ MAY_IMPORT = {
     "device": {"device", "contract"},
     "cloud": {"cloud", "contract"},
     "infra": {"infra", "contract"},
+    # It counts what the device and the Lambdas do, by having them do it.
+    "infra/costs": {"infra", "device", "cloud", "contract"},
     # Of infra the stack's name, of device how a key is made; see below.
     "owner": {"owner", "infra", "device", "contract"},
     "demo": {"demo", "owner", "infra", "device", "contract"},
@@ -34,7 +36,12 @@ def imports_of(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_a_part_imports_only_the_parts_below_it(folder: str) -> None:
-    modules = list((ROOT / folder).rglob("*.py"))
+    with_rules_of_their_own = [ROOT / other for other in MAY_IMPORT if other.startswith(f"{folder}/")]
+    modules = [
+        module
+        for module in (ROOT / folder).rglob("*.py")
+        if not any(module.is_relative_to(other) for other in with_rules_of_their_own)
+    ]
 
     for module in modules:
         house = set(imports_of(module)) & HOUSE

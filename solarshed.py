@@ -27,6 +27,7 @@ examples:
   solarshed provision shed               its thing and certificate in AWS IoT (from your laptop)
   solarshed override shed grid --for 2h  closes the relays for two hours (from your laptop)
   solarshed status shed                  what it does, and why (from your laptop)
+  solarshed pause shed --for 2h          work on it without an alert that it is silent (from your laptop)
   solarshed costs                        what AWS costs a device and month
 """
 
@@ -165,6 +166,20 @@ def _add_owners_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse has no pub
     status.add_argument("--json", action="store_true", help="thing, heard_s_ago, reported, desired as one JSON object")
     status.set_defaults(run=_status, usage_error=status.error)
 
+    pause = verbs.add_parser(
+        "pause",
+        help="raise nothing about a device's silence for a while (on your laptop)",
+        description="Until then neither silence nor blindness of the device is raised, and what of that is open is "
+        "cleared within minutes. The device goes on as it does, and so do its own alerts.",
+    )
+    _add_thing(pause)
+    pause.add_argument("--for", required=True, dest="duration", metavar="DURATION", help="45m, 2h, 1h30m, 7d at most")
+    pause.set_defaults(run=_pause, usage_error=pause.error)
+
+    resume = verbs.add_parser("resume", help="end a pause now (on your laptop)")
+    _add_thing(resume)
+    resume.set_defaults(run=_resume)
+
 
 def _add_thing(verb: argparse.ArgumentParser) -> None:
     """Which thing, and in whose account."""
@@ -278,6 +293,22 @@ def _override(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     account = _owners("session").Account(args.profile, args.region)
     status: int = _owners("status").run(account, args.thing, as_json=args.json)
+    return status
+
+
+def _pause(args: argparse.Namespace) -> int:
+    maintenance = _owners("maintenance")
+    try:
+        for_s = maintenance.pause_s(args.duration)
+    except ValueError as e:
+        args.usage_error(f"argument --for: {e}")
+    status: int = maintenance.pause(_owners("session").Account(args.profile, args.region), args.thing, for_s)
+    return status
+
+
+def _resume(args: argparse.Namespace) -> int:
+    account = _owners("session").Account(args.profile, args.region)
+    status: int = _owners("maintenance").resume(account, args.thing)
     return status
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contract import shadow as contract
 from contract.alerts import SEVERITY, Alert
 from contract.shadow import Mode
-from owner import shadow
+from owner import maintenance, shadow
 from owner.override import fate_in_words, wish_in_words
-from owner.session import Account
+from owner.session import Account, AwsError
 from owner.shadow import NotReportedError, Section, Shadow
-from owner.words import clock, duration, relays, why
+from owner.words import clock, duration, relays, until, why
 
 # It reports at least once a minute.
 OFFLINE_AFTER_S = 180.0
@@ -35,13 +35,23 @@ def run(account: Account, thing: str, *, as_json: bool) -> int:
         sides = {"reported": newest.reported.fields, "desired": newest.desired.fields}
         print(json.dumps({"thing": thing, "heard_s_ago": newest.heard_s_ago, **sides}))
     else:
-        print(text_of(thing, newest))
+        print(text_of(thing, newest, pause_in_words(account, thing)))
     return 0
 
 
-def text_of(thing: str, newest: Shadow) -> str:
+def pause_in_words(account: Account, thing: str) -> str | None:
+    """Until when silence and blindness raise nothing; None where they do."""
+    try:
+        with account.plainly():
+            pause = maintenance.read(account, thing)
+    except AwsError as e:
+        return f"unknown: {e}"
+    return f"{until(pause.until_s, pause.now_s)}: its silence raises nothing" if pause.is_in_force else None
+
+
+def text_of(thing: str, newest: Shadow, paused: str | None = None) -> str:
     """Aligned lines, the most important first."""
-    rows = list(_rows(newest))
+    rows = [*_rows(newest), *([] if paused is None else [("paused", paused)])]
     width = max(len(name) for name, _ in rows)
     return "\n".join([*_headline(thing, newest), *(f"  {name:<{width}}  {words}" for name, words in rows)])
 

@@ -12,7 +12,7 @@ GOOD = [frame["raw"] for frame in FRAMES if frame["checksum_ok"]]
 GARBLED = [frame["raw"] for frame in FRAMES if not frame["checksum_ok"]]
 CAPTURE = b"".join(b"\n" + raw.encode() + b"\r" for raw in [*GOOD, *GARBLED])
 
-VERBS = ["control", "uplink", "csr", "replay", "decode", "provision", "override", "status", "demo"]
+VERBS = ["control", "uplink", "csr", "replay", "decode", "provision", "override", "status", "pause", "resume", "demo"]
 
 
 def solarshed(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,11 @@ def test_version_is_the_distributions() -> None:
         ["override", "shed", "auto", "--for", "2h"],
         ["status"],
         ["status", "shed", "hut"],
+        ["pause", "shed"],
+        ["pause", "shed", "--for", "2"],
+        ["pause", "shed", "--for", "8d"],
+        ["pause", "--for", "2h"],
+        ["resume"],
     ],
     ids=" ".join,
 )
@@ -298,6 +303,12 @@ def test_an_override_of_more_than_a_day_is_refused_with_the_reason() -> None:
     assert "'25h' is too long: the device ends every override after 24 h; write 24h at most" in done.stderr
 
 
+def test_a_pause_of_more_than_a_week_is_refused_with_the_reason() -> None:
+    done = solarshed("pause", "shed", "--for", "169h")
+
+    assert "'169h' is too long: a pause that is forgotten must end by itself; write 7d at most" in done.stderr
+
+
 def test_csr_prints_a_request_and_says_on_stderr_what_comes_next(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(f'thing = "hut-2"\n[uplink]\nprivate_key = "{tmp_path / "private.key"}"\n')
 
@@ -320,7 +331,15 @@ def test_csr_where_no_key_can_be_made_is_told_in_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "verb", [["status", "shed"], ["override", "shed", "auto"], ["provision", "shed"]], ids=" ".join
+    "verb",
+    [
+        ["status", "shed"],
+        ["override", "shed", "auto"],
+        ["provision", "shed"],
+        ["pause", "shed", "--for", "2h"],
+        ["resume", "shed"],
+    ],
+    ids=" ".join,
 )
 def test_a_machine_without_the_owners_libraries_says_what_to_install(verb: list[str]) -> None:
     program = f"import sys; sys.modules['boto3'] = None; import solarshed; sys.exit(solarshed.main({verb!r}))"

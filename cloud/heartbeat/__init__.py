@@ -1,0 +1,1 @@
+"""Objects in a bucket -> which device is silent or blind -> alert topic."""

@@ -4,7 +4,7 @@ heartbeat/<thing>.json                  the newest one, as it was published (see
                                         LastModified is when it arrived, by AWS's clock
 status/<thing>/<session>-<state>.json   see `contract.status`
 open/<alert>/<thing>.json               there while `device_silent` or `device_blind` of a thing is raised
-watch/counts.json                       what the Lambda has last seen of each thing's decisions
+watch/counts.json                       what the Lambda has last seen of each thing's decisions and readings
 """
 
 import re
@@ -14,7 +14,8 @@ OPEN_PREFIX = "open/"
 COUNTS_KEY = "watch/counts.json"
 
 # An attribute of the thing in AWS IoT's registry (which knows no tags of things): epoch seconds, UTC. Until then the
-# heartbeat Lambda does not raise anything about it. A thing that is not in the registry is not watched.
+# heartbeat Lambda does not raise anything about it. One in the past stays there: what is raised after it is a new episode.
+# A thing that is not in the registry is not watched.
 PAUSED_UNTIL = "paused_until"
 
 _KEY = re.compile(re.escape(PREFIX) + r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.json")

@@ -159,7 +159,7 @@ class Control:
 
     tick_s: float = _number(1.0, 0.05, 5.0)
     sample_interval_s: float = _number(60.0, 0.5, 3600.0)
-    heartbeat_interval_s: float = _number(300.0, 1.0, 900.0)
+    heartbeat_interval_s: float = _number(300.0, 1.0, 400.0)
     write_interval_s: float = _number(300.0, 0.0, 3600.0)
     outbox_most_mb: int = field(default=64, metadata={"low": 1, "high": 1024})
     boot_grace_s: float = _number(60.0, 0.0, 600.0)

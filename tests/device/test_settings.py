@@ -121,7 +121,7 @@ REFUSED = [
     ("[control]\noutbox_most_mb = 0", ["control.outbox_most_mb = 0", "a whole number from 1 to 1024"]),
     ("[control]\noutbox_most_mb = 1025", ["control.outbox_most_mb = 1025", "a whole number from 1 to 1024"]),
     ("[control]\noutbox_most_mb = 64.0", ["control.outbox_most_mb = 64.0", "a whole number from 1 to 1024"]),
-    ("[control]\nheartbeat_interval_s = 901", ["control.heartbeat_interval_s = 901", "from 1 to 900"]),
+    ("[control]\nheartbeat_interval_s = 401", ["control.heartbeat_interval_s = 401", "from 1 to 400"]),
     ("[control]\nboot_grace_s = 601", ["control.boot_grace_s = 601", "from 0 to 600"]),
     ("[relays]\npins = [17, 17]", ["relays.pins = [17, 17]", "same pin twice", "each relay needs its own"]),
     ("[relays]\npins = [17, 28]", ["relays.pins = [17, 28]", "from 9 to 27"]),

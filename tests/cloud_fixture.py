@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from demo.timestream.server import Endpoint
 
 # Of the deployed cloud, in seconds: production's quarter of an hour is a long time for a test.
-SILENT_AFTER_S = 4
+SILENT_AFTER_S = 6
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 
 

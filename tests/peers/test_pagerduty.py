@@ -50,6 +50,7 @@ def test_a_trigger_opens_an_incident_another_joins_it_and_a_resolve_closes_it(pe
     assert (first.severity, first.summary) == ("warning", "low")
     assert [each.action for each in peer.events] == ["trigger", "trigger", "acknowledge", "resolve", "trigger"]
     assert peer.open_incidents == ["shed/battery_low"]
+    assert (peer.events[0].severity, peer.events[0].summary) == ("warning", "low")
     assert KEY not in repr(peer.events)
 
 

@@ -14,8 +14,8 @@ OPEN_PREFIX = "open/"
 COUNTS_KEY = "watch/counts.json"
 
 # An attribute of the thing in AWS IoT's registry (which knows no tags of things): epoch seconds, UTC. Until then the
-# heartbeat Lambda does not raise anything about it. One in the past stays: what is raised after it is a new episode. A thing
-# that is not in the registry is not watched.
+# heartbeat Lambda does not raise anything about it. One in the past stays: what is raised after it is a new episode.
+# A thing that is not in the registry is not watched.
 PAUSED_UNTIL = "paused_until"
 
 _KEY = re.compile(re.escape(PREFIX) + r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.json")

@@ -419,6 +419,7 @@ def test_P4_P5_a_card_that_takes_nothing_is_told_over_the_network_and_recovers_b
     writer.put(Entry(sample(1), '{"beat":1}', ('{"alert":"before"}',)))
     until(lambda: len(deliver(delivery, line)) > 0)
     until(lambda: not deliver(delivery, line))
+    until(lambda: state_file.read(tmp_path / "state") == state_text(1.0))
 
     disk.trouble = trouble
     writer.keep(state_text(2.0))

@@ -1,0 +1,1 @@
+"""Alert topic -> queue -> one PagerDuty incident for each alert of each thing."""

@@ -31,6 +31,8 @@ bench: setup
 	@echo
 	@$(BIN)/python -m tests.bench.drain
 	@$(BIN)/python -m tests.bench.footprint
+	@echo
+	@$(BIN)/python -m tests.bench.imports
 
 # Slow: about half an hour on two cores. Not part of CI.
 mutate: setup

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Of the deployed cloud, in seconds: production's quarter of an hour is a long time for a test.
 SILENT_AFTER_S = 6
+# What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
+VISIBLE_AGAIN_AFTER_S = 5
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -61,10 +63,9 @@ def running_cloud(directory: Path) -> Iterator[Cloud]:
             assert outputs is not None
             create_table(client("timestream-write", timestream.url), directory)
             put_routing_key(emulator, outputs, ROUTING_KEY)
-            # What a Lambda worked on when the emulator stopped comes back after this; deployed: three minutes.
             for queue in ("TelemetryQueueUrl", "AlertsQueueUrl"):
                 emulator.client("sqs").set_queue_attributes(
-                    QueueUrl=outputs[queue], Attributes={"VisibilityTimeout": "5"}
+                    QueueUrl=outputs[queue], Attributes={"VisibilityTimeout": str(VISIBLE_AGAIN_AFTER_S)}
                 )
             yield Cloud(emulator, timestream, pagerduty, outputs)
         finally:

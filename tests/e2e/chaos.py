@@ -56,6 +56,8 @@ _CHATTER = "[relays]\nmost_transfers = 100\nmost_transfers_within_s = 60.0\n"
 Steps = Iterator[float]
 
 _LOOK_S = 0.1
+# With an emulator that is being restarted.
+_TIME_TO_PAGE_MS = 10_000
 # The emulator's restarts are spread over the storm: twice in a short one is enough.
 _RESTART_EVERY_S = 37.5
 
@@ -151,6 +153,20 @@ class Asked:
         return is_wished and self.asked_ms <= sample.time_ms <= (self.until_s or 0) * 1000 + late_ms
 
 
+@dataclass(frozen=True)
+class Episode:
+    """An alert's, as it reached the cloud, epoch. It is not cleared yet without `cleared_ms`."""
+
+    raised_ms: int
+    cleared_ms: int | None = None
+
+    @property
+    def must_page(self) -> bool:
+        """Whether there was time to page before it was over: what waited for the network may arrive all at once, and
+        what clears an alert may then be dealt with first."""
+        return self.cleared_ms is None or self.cleared_ms - self.raised_ms > _TIME_TO_PAGE_MS
+
+
 class Tap:
     """Keeps all alerts that the broker has taken: a topic rule and a queue of the test's own.
 
@@ -169,7 +185,7 @@ class Tap:
         emulator.client("iot").create_topic_rule(
             ruleName="chaos_alerts",
             topicRulePayload={
-                "sql": f"SELECT * FROM '{topics.every_thing(topics.ALERT)}'",
+                "sql": f"SELECT *, timestamp() AS received_ms FROM '{topics.every_thing(topics.ALERT)}'",
                 "awsIotSqlVersion": "2016-03-23",
                 # The emulator asks who may take the role, and not what it allows.
                 "actions": [{"sqs": {"queueUrl": self._url, "roleArn": role["Arn"]}}],
@@ -190,20 +206,20 @@ class Tap:
         """The same, as far as they have been listened to."""
         return set(self.messages)
 
-    def incidents(self) -> dict[str, list[bool]]:
-        """What ought to have become of them: for each dedup key its incidents in order, and whether they are open.
+    def episodes(self) -> dict[str, list[Episode]]:
+        """What they tell of: for each dedup key its episodes in order.
 
-        A device that was killed while it told of an alert tells of it once more: that is the same incident.
+        A device that was killed while it told of an alert tells of it once more: that is the same one.
         """
-        made: dict[str, list[bool]] = {}
+        told: dict[str, list[Episode]] = {}
         for _, message in sorted(self.messages.items()):
-            incidents = made.setdefault(dedup_key(THING, message["alert"]), [])
-            is_open = bool(incidents) and incidents[-1]
+            episodes = told.setdefault(dedup_key(THING, message["alert"]), [])
+            is_open = bool(episodes) and episodes[-1].cleared_ms is None
             if message["action"] == RAISE and not is_open:
-                incidents.append(True)
+                episodes.append(Episode(message["received_ms"]))
             elif message["action"] == CLEAR and is_open:
-                incidents[-1] = False
-        return made
+                episodes[-1] = replace(episodes[-1], cleared_ms=message["received_ms"])
+        return told
 
 
 class Line:
@@ -280,6 +296,18 @@ class Line:
         for incident in self.cloud.pagerduty.incidents:
             made.setdefault(incident.dedup_key, []).append(incident.is_open)
         return made
+
+    def wrong_incidents(self) -> list[str]:
+        """What PagerDuty has made of the alerts, and should not have: exactly one incident of each episode."""
+        wrong = []
+        made, told = self.incidents(), self.tap.episodes()
+        for key in made.keys() | told.keys():
+            incidents, episodes = made.get(key, []), told.get(key, [])
+            least = sum(episode.must_page for episode in episodes)
+            ends_open = bool(episodes) and episodes[-1].cleared_ms is None
+            if not least <= len(incidents) <= len(episodes) or any(incidents) != ends_open or any(incidents[:-1]):
+                wrong.append(f"{key}: {incidents} of {episodes}")
+        return wrong
 
     def waiting(self) -> int:
         return sum(self.outbox.waiting(stream) for stream in Stream)

@@ -107,11 +107,15 @@ def test_an_alert_of_the_outbox_opens_an_incident_and_what_clears_it_resolves_it
     config.write_text(config.read_text().replace('thing = "shed"', f'thing = "{thing.name}"'))
     outbox = Outbox(tmp_path / "state")
     raised_ms = now_ms()
-    for action in (messages.RAISE, messages.CLEAR):
+
+    def tell(action: str) -> None:
         outbox.append([(Stream.ALERT, json.dumps(message(Alert.BATTERY_LOW, action, raised_ms)))])
 
     process = subprocess.Popen([SOLARSHED, "uplink", "--config", config], stderr=subprocess.DEVNULL)
     try:
+        tell(messages.RAISE)
+        thing.soon_told([("trigger", "battery_low")])
+        tell(messages.CLEAR)
         thing.soon_told([("trigger", "battery_low"), ("resolve", "battery_low")])
     finally:
         process.terminate()

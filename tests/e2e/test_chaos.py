@@ -1,6 +1,6 @@
 """The whole line in a storm: processes are killed, the network is cut, the cloud goes away, the owner changes his mind.
 
-Seventy-five seconds of it in the suite. Ten minutes, and one storm again:
+A minute of it in the suite. Ten minutes, and one storm again:
 
     SOLARSHED_CHAOS_S=600 .venv/bin/pytest tests/e2e/test_chaos.py
     SOLARSHED_CHAOS_SEED=1234 .venv/bin/pytest tests/e2e/test_chaos.py
@@ -27,7 +27,7 @@ from device.outbox import Stream
 from tests.cloud_fixture import Cloud, running_cloud
 from tests.e2e.chaos import Line, Storm, now_ms, rules_say, wait_until
 
-LENGTH_S = float(os.environ.get("SOLARSHED_CHAOS_S", "75"))
+LENGTH_S = float(os.environ.get("SOLARSHED_CHAOS_S", "60"))
 SEED = int(os.environ.get("SOLARSHED_CHAOS_SEED") or random.randrange(1_000_000))
 
 pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(525 + LENGTH_S)]
@@ -77,15 +77,15 @@ def test_after_a_storm_every_sample_is_stored_once_and_no_override_was_longer_th
     assert line.control.stop() == 0
     samples = stop_when_all_has_arrived(line)
 
-    expected = line.tap.incidents()
-    wait_until(lambda: line.incidents() == expected, 60.0)
+    wait_until(lambda: not line.wrong_incidents(), 60.0)
 
     sequences = [sample.sequence for sample in samples]
     appended = {stream: set(range(1, line.outbox.appended(stream) + 1)) for stream in Stream}
     carried_out = overrides_carried_out(line, samples, asked_in_the_storm)
     silence_ms = longest_silence_ms(line, samples)
+    incidents = sum(map(len, line.incidents().values()))
     print(
-        f"{len(samples)} samples, {len(appended[Stream.ALERT])} alerts, {sum(map(len, expected.values()))} incidents, "
+        f"{len(samples)} samples, {len(appended[Stream.ALERT])} alerts, {incidents} incidents, "
         f"{carried_out} of {asked_in_the_storm} wishes "
         f"carried out, {len(line.control.lives)} lives of control and {len(line.uplink.lives)} of uplink, at most "
         f"{silence_ms} ms without a sample"
@@ -95,8 +95,8 @@ def test_after_a_storm_every_sample_is_stored_once_and_no_override_was_longer_th
     assert [s for s, count in Counter(sequences).items() if count > 1] == [], "samples that are stored twice"
     assert sequences == sorted(sequences), "samples that are not in order of their times"
     assert sorted(appended[Stream.ALERT] - line.tap.sequences) == [], "alerts that the broker never had"
-    assert line.incidents() == expected, "incidents other than the alerts ought to have made"
-    assert sum(map(len, expected.values())) >= LENGTH_S // 25, "too few incidents to prove anything"
+    assert line.wrong_incidents() == []
+    assert incidents >= LENGTH_S // 25, "too few incidents to prove anything"
     assert (line.waiting(), line.outbox.quarantined()) == (0, [])
     assert overridden_against_the_wishes(line, samples) == []
     assert carried_out >= LENGTH_S // 25, "too few overrides to prove anything"

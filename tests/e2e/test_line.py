@@ -20,7 +20,7 @@ from demo.report import stored_samples
 from demo.settings import write_settings
 from device.identity import make_key_and_request
 from device.outbox import Outbox, Stream
-from tests.cloud_fixture import Cloud
+from tests.cloud_fixture import VISIBLE_AGAIN_AFTER_S, Cloud
 from tests.peers.client import BareClient
 
 pytestmark = [pytest.mark.xdist_group("emulator"), pytest.mark.timeout(240)]
@@ -239,9 +239,15 @@ def test_a_message_that_nobody_understands_ends_in_the_dead_letter_queue_and_blo
         )
         return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
 
-    with device.running_uplink():
-        wait_until(lambda: len(sequences(cloud, device)) == 3)
-    wait_until(lambda: dead_letters() == 1, timeout_s=100)
+    # Five times, and not five seconds each.
+    queue = cloud.outputs["TelemetryQueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
+    try:
+        with device.running_uplink():
+            wait_until(lambda: len(sequences(cloud, device)) == 3)
+        wait_until(lambda: dead_letters() == 1, timeout_s=100)
+    finally:
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(VISIBLE_AGAIN_AFTER_S)})
 
 
 def test_a_certificate_that_does_not_fit_its_key_is_told_in_one_line(device: Device, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 
-HOST = "127.0.0.1"
+from demo.http_server import HOST, LocalServer
+
 PATH = "/v2/enqueue"
 
 MAX_EVENT_BYTES = 512 * 1024
@@ -164,7 +165,7 @@ class PagerDuty:
             self._server.closing.set()
             self._server.shutdown()
             self._thread.join()
-            self._server.end_connections()
+            self._server.end_connections(socket.SHUT_RDWR)
             self._server.server_close()
 
     def __enter__(self) -> Self:
@@ -294,37 +295,11 @@ def _is_iso_8601(value: object) -> bool:
         return False
 
 
-class _Server(ThreadingHTTPServer):
-    """Keeps its open connections, so that it can close those that clients hold open for reuse."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
+class _Server(LocalServer):
     def __init__(self, port: int, peer: PagerDuty) -> None:
-        super().__init__((HOST, port), _Handler)
+        super().__init__(port, _Handler)
         self.peer = peer
         self.closing = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        with self._open_lock:
-            self._open.add(connection)
-        return connection, address
-
-    def close_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        with self._open_lock:
-            self._open -= {request}
-        super().close_request(request)
-
-    def end_connections(self) -> None:
-        """End every open connection, also those that hang."""
-        with self._open_lock:
-            for connection in self._open:
-                with suppress(OSError):  # the client was faster
-                    connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,10 +8,11 @@ from typing import Any
 
 from contract.positions import ABOVE_THE_OWNER
 from contract.shadow import OVERRIDE, Mode, OverrideState
+from contract.words import duration
 from owner import shadow
 from owner.session import Account, AwsError
 from owner.shadow import Section, Shadow
-from owner.words import clock, duration, relays, until, why
+from owner.words import clock, relays, until, why
 
 _POLL_S = 1.0
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contract import shadow as contract
 from contract.alerts import SEVERITY, Alert
 from contract.shadow import Mode
+from contract.words import duration
 from owner import maintenance, shadow
 from owner.override import fate_in_words, wish_in_words
 from owner.session import Account, AwsError
 from owner.shadow import NotReportedError, Section, Shadow
-from owner.words import clock, duration, relays, until, why
+from owner.words import clock, relays, until, why
 
 # It reports at least once a minute.
 OFFLINE_AFTER_S = 180.0

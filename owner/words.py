@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from contract.positions import Position, Reason
 from contract.shadow import LONGEST_OVERRIDE_S
+from contract.words import duration
 
 _DURATION = re.compile(r"(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?")
 
@@ -40,19 +41,6 @@ def duration_s(text: str) -> int:
     if total_s > LONGEST_OVERRIDE_S:
         raise ValueError(f"{text!r} is too long: the device ends every override after 24 h; write 24h at most")
     return total_s
-
-
-def duration(seconds: float) -> str:
-    """Rounded to what matters: 45 s, 12 min, 1 h 30 min, 3 days."""
-    whole_s = max(0, round(seconds))
-    if whole_s < 90:
-        return f"{whole_s} s"
-    minutes = round(whole_s / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    return f"{round(minutes / 1440)} days"
 
 
 def clock(time_s: float, now_s: float) -> str:

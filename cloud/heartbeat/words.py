@@ -8,6 +8,7 @@ from cloud.heartbeat.bucket import Connection
 from cloud.heartbeat.verdict import DECISIONS, UNREADABLE
 from contract.alerts import CloudAlert
 from contract.status import State
+from contract.words import duration
 
 _TROUBLES = {
     "battery_voltage": "the battery voltage has not been read for {lasts}",
@@ -22,20 +23,22 @@ def silent(thing: str, beat_ms: int, now_ms: int, beat: Beat | None, connection:
     """`beat` and `connection` are None where nothing is known of them."""
     then = "" if beat is None else f", then {_position(beat)}"
     last = f"last heartbeat {clock(beat_ms, now_ms)}{then}{_connection(connection, beat_ms, now_ms)}"
-    return f"{thing} has been silent for {duration(now_ms - beat_ms)}: {last}"
+    return f"{thing} has been silent for {duration((now_ms - beat_ms) / 1000)}: {last}"
 
 
 def blind(thing: str, since_ms: Mapping[str, int], beat_ms: int, beat: Beat | None, error: str) -> str:
     """`since_ms`: its troubles, at least one. `error`: why the heartbeat cannot be read, where it cannot."""
     shown = "".join(each if each.isprintable() else "?" for each in error)
-    troubles = [_TROUBLES[name].format(lasts=duration(beat_ms - ms), error=shown) for name, ms in since_ms.items()]
+    troubles = [
+        _TROUBLES[name].format(lasts=duration((beat_ms - ms) / 1000), error=shown) for name, ms in since_ms.items()
+    ]
     now = "" if beat is None else f"; it is {_position(beat)}"
     return f"{thing} sends heartbeats, but is blind: {'; '.join(troubles)}{now}"
 
 
 def back(alert: CloudAlert, thing: str, lasted_ms: int | None) -> str:
     """That it is over; `lasted_ms` is None where nobody knows any more how long it was."""
-    after = "" if lasted_ms is None else f" after {duration(lasted_ms)} of {_LOST[alert]}"
+    after = "" if lasted_ms is None else f" after {duration(lasted_ms / 1000)} of {_LOST[alert]}"
     return f"{thing} {'is back' if alert is CloudAlert.DEVICE_SILENT else 'sees again'}{after}"
 
 
@@ -52,19 +55,6 @@ def unregistered(thing: str) -> str:
 def forgotten(thing: str) -> str:
     """That its heartbeat was deleted."""
     return f"no heartbeat of {thing} is kept any more: it is watched again from its next one"
-
-
-def duration(ms: int) -> str:
-    """Rounded to what matters: 45 s, 12 min, 1 h 30 min, 3 days."""
-    whole_s = max(0, round(ms / 1000))
-    if whole_s < 90:
-        return f"{whole_s} s"
-    minutes = round(whole_s / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    return f"{round(minutes / 1440)} days"
 
 
 def clock(time_ms: int, now_ms: int) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contract.positions import Position, Reason
-from owner.words import duration
+from contract.words import duration
 
 
 class EventKind(StrEnum):

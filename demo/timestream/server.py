@@ -2,24 +2,23 @@
 
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
+
+from demo.http_server import HOST, LocalServer
 
 from .catalog import Retention
 from .engine import Engine
 from .errors import ServiceError, ValidationError
 from .queries import Queries
 
-HOST = "127.0.0.1"
 TARGET_PREFIX = "Timestream_20181101."
 
 # Not the service's: makes the next calls of an operation fail, so that a caller's retries can be seen at work.
@@ -117,36 +116,11 @@ class Service:
         return {"RecordsIngested": self._engine.write_records(request)}
 
 
-class _Server(ThreadingHTTPServer):
-    """Keeps its open connections, so that it can close those that clients hold open for reuse."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
+class _Server(LocalServer):
+    service: Service
 
     def __init__(self, port: int) -> None:
-        super().__init__((HOST, port), _Handler)
-        self.service: Service
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        with self._open_lock:
-            self._open.add(connection)
-        return connection, address
-
-    def close_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        with self._open_lock:
-            self._open -= {request}
-        super().close_request(request)
-
-    def end_connections(self) -> None:
-        """Tells every open connection that no more requests are read; what is being answered is finished."""
-        with self._open_lock:
-            for connection in self._open:
-                with suppress(OSError):  # the client was faster
-                    connection.shutdown(socket.SHUT_RD)
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

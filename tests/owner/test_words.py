@@ -50,25 +50,6 @@ def test_the_longest_override_is_the_devices() -> None:
     assert LONGEST_OVERRIDE_S == MAX_DURATION_S
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (-3.0, "0 s"),
-        (0.4, "0 s"),
-        (89.4, "89 s"),
-        (90.0, "2 min"),
-        (3569.0, "59 min"),
-        (3599.0, "1 h"),
-        (5400.0, "1 h 30 min"),
-        (7200.0, "2 h"),
-        (90000.0, "25 h"),
-        (259200.0, "3 days"),
-    ],
-)
-def test_a_duration_is_shown_as_far_as_it_matters(seconds: float, shown: str) -> None:
-    assert words.duration(seconds) == shown
-
-
 def test_a_time_is_shown_as_this_machines_with_the_date_where_it_is_not_todays() -> None:
     assert words.clock(NOW_S, NOW_S) == "18:30"
     assert words.clock(NOW_S + 6 * 3600, NOW_S) == "2026-11-24 00:30"

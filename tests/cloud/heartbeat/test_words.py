@@ -1,27 +1,6 @@
-import pytest
-
 from cloud.heartbeat import words
 from contract.alerts import CloudAlert
 from tests.cloud.heartbeat.world import BEGIN_MS
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (-3, "0 s"),
-        (0, "0 s"),
-        (89, "89 s"),
-        (90, "2 min"),
-        (900, "15 min"),
-        (3569, "59 min"),
-        (3599, "1 h"),
-        (7800, "2 h 10 min"),
-        (90_000, "25 h"),
-        (259_200, "3 days"),
-    ],
-)
-def test_a_duration_is_shown_as_far_as_it_matters(seconds: int, shown: str) -> None:
-    assert words.duration(seconds * 1000) == shown
 
 
 def test_a_time_is_utc_with_the_date_where_it_is_not_todays() -> None:

@@ -249,7 +249,8 @@ class Storage:
         try:
             # Alerts before the state that knows of them: who is killed in between tells of them twice, not never.
             batch_is_written = not has_alerts or self._write_batch(batch)
-            state_is_kept = self._keep_state(state_text)
+            # The state waits for them; where the card does not take them, the spare thread saves them soon.
+            state_is_kept = batch_is_written and self._keep_state(state_text)
             if not has_alerts:
                 batch_is_written = self._write_batch(batch)
         finally:

@@ -82,7 +82,8 @@ class Deployment:
     @property
     def removal_policy(self) -> cdk.RemovalPolicy:
         """What becomes of stateful resources when their stack is destroyed."""
-        return cdk.RemovalPolicy.DESTROY if self.local else cdk.RemovalPolicy.RETAIN
+        # A first deployment that fails leaves nothing behind: what has a name would stand in the way of the next one.
+        return cdk.RemovalPolicy.DESTROY if self.local else cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
     def synthesizer(self) -> cdk.IStackSynthesizer:
         """The emulator's IAM refuses the bootstrap stack's roles, but not the caller's own credentials."""

@@ -45,11 +45,11 @@ class Watch(Construct):
             self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
         if deployment.pagerduty_alarm_url is not None:
             self.topic.add_subscription(subscriptions.UrlSubscription(deployment.pagerduty_alarm_url))
-        if not (deployment.local or deployment.alarm_email or deployment.pagerduty_alarm_url):
+        if not (deployment.local or deployment.alarm_email):
             cdk.Annotations.of(self).add_warning_v2(
                 "solarshed:nobody-is-told",
-                "nobody is told when the alerts themselves fail: give -c alarm_email=you@example.org or "
-                "-c pagerduty_alarm_url=https://... (PagerDuty's integration for Amazon CloudWatch)",
+                "nobody gets the text of an alert that PagerDuty refuses (its integration for Amazon CloudWatch "
+                "understands alarms only): give -c alarm_email=you@example.org",
             )
 
     def errors_of(self, function: lambda_.Function, capability: str) -> None:
@@ -64,7 +64,9 @@ class Watch(Construct):
         """Say that the Lambda, which a schedule starts every five minutes, has not run for 15."""
         self._alarm(
             f"{capability}NotRun",
-            function.metric_invocations(period=_LATE, statistic="Sum"),
+            # Three short periods: of one long one CloudWatch would go on looking at the last that had data.
+            function.metric_invocations(period=_PERIOD, statistic="Sum"),
+            periods=3,
             comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             # A Lambda that is not called reports nothing, rather than 0.
             missing=cloudwatch.TreatMissingData.BREACHING,

@@ -1,5 +1,6 @@
 """Reads a message from the queue (see `contract.alerts`), of newer and older devices too; pure."""
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 from cloud.alerts.incidents import Raise
 from cloud.alerts.text import MAX_SUMMARY, shown, shown_details
-from contract import messages
+from contract import messages, topics
 from contract.alerts import Severity
 from contract.messages import MessageError
 from contract.topics import check_thing_name
@@ -52,12 +53,27 @@ def parse(body: str, sent_ms: int | None) -> AlertEvent | Settle:
         raise MessageError(f"it is not JSON: {e}") from None
     if not isinstance(message, dict):
         raise MessageError("it is not an object")
+    if "base64OriginalPayload" in message:
+        message = _of_a_failed_rule(message)
     schema = message.get("schema")
     if schema != messages.SCHEMA or type(schema) is not int:
         raise MessageError(f"schema is {schema!r}: this code knows {messages.SCHEMA}")
     if message.get("settle") is True:
         return Settle()
     return _alert_event(message, sent_ms)
+
+
+def _of_a_failed_rule(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What a device published and the IoT rule could not deliver, as its error action has it: sent back from the dead
+    letters. Of the topic (`contract.topics`) comes the thing's name; when it was received is not told."""
+    try:
+        message = json.loads(base64.b64decode(_text(envelope, "base64OriginalPayload", None), validate=True))
+        _, _, thing, channel = _text(envelope, "topic", None).split("/")
+    except (ValueError, RecursionError) as e:
+        raise MessageError(f"what the rule could not deliver cannot be read: {e}") from None
+    if not isinstance(message, dict) or channel != topics.ALERT:
+        raise MessageError("what the rule could not deliver is no alert")
+    return {name: value for name, value in message.items() if name != "received_ms"} | {"thing": thing}
 
 
 def _alert_event(message: dict[str, Any], sent_ms: int | None) -> AlertEvent:

@@ -95,7 +95,15 @@ class Desk:
     def _alert(self, event: AlertEvent, body: str, deadline_s: float, *, again: bool) -> None:
         send = partial(self.pagerduty.send, deadline_s=deadline_s)
         try:
-            update(self.table, event.thing, event.alert, partial(_after, event, self.damping), send, again=again)
+            update(
+                self.table,
+                event.thing,
+                event.alert,
+                partial(_after, event, self.damping),
+                send,
+                again=again,
+                restates=True,
+            )
         except PagerDutyRefused as e:
             self.pages_refused += 1
             what = f"{event.thing}: {event.action} of {event.alert}"
@@ -113,11 +121,10 @@ class Desk:
             try:
                 update(self.table, thing, alert, calm_down, send, again=again)
             except PagerDutyRefused as e:
-                # The schedule says the same soon again: nothing is lost, and the next ones would be refused too.
+                # The schedule says the same soon again: nothing is lost, and the next ones would be refused too. The
+                # second channel has had the text when it was raised.
                 self.pages_refused += 1
                 log.error("page refused", extra={"thing": thing, "alert": alert, "reason": str(e)})
-                subject = f"Solarshed: PagerDuty was not told that {alert} of {thing} has become calm"
-                self.second_channel.tell(subject, subject, f"Why: {e}")
                 return
 
     def _refuse(self, body: str, why: str, subject: str, text: str) -> None:

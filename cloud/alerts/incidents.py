@@ -110,7 +110,8 @@ class Incident:
         episode = Episode(raised_ms, received_ms)
         if any(episode.is_before(known) for known in (*self.open, *self.closed)):
             return self._with_closed([episode], received_ms)
-        newest_ms = max((received_ms, *self.raises_ms))
+        # By when it happened: what was kept back by a dead line arrives all at once.
+        newest_ms = max((what.time_ms, *self.raises_ms))
         recent = tuple(at_ms for at_ms in self.raises_ms if at_ms > newest_ms - damping.calm_after_ms)
         begins = not self.is_flapping and not self.open and len(recent) > damping.most_pairs
         # Of one name a device has one episode at a time: the one before is over, though nobody has cleared it.
@@ -118,7 +119,7 @@ class Incident:
         return replace(
             self._with_closed(before, received_ms),
             open=(*(known for known in self.open if known not in before), episode)[-_OPEN_KEPT:],
-            raises_ms=(*recent, received_ms)[-_RAISES_KEPT:],
+            raises_ms=(*recent, what.time_ms)[-_RAISES_KEPT:],
             flapping=f"{len(recent)} times within {damping.window}" if begins else self.flapping,
             latest=what,
             loudest=_loudest([what.severity, self.loudest] if recent else [what.severity]),
@@ -153,10 +154,17 @@ class Incident:
         )
         return sorted((own, flapping), key=lambda page: not page.opens)
 
-    def pages_since(self, before: Incident) -> list[Page]:
-        """What PagerDuty does not know yet, if it knows what was to be shown `before`."""
+    def pages_since(self, before: Incident, *, restates: bool = False) -> list[Page]:
+        """What PagerDuty does not know yet, if it knows what was to be shown `before`.
+
+        With `restates` also what it may know wrongly of the incident of its own, unless that flaps: where an episode
+        begins, a human may have closed the one before, and where none is open, an event that PagerDuty has taken
+        without confirming it may have opened one.
+        """
         opened = {page.dedup_key for page in before.pages() if page.opens}
-        return [page for page in self.pages() if page.opens != (page.dedup_key in opened)]
+        begins, is_closed = set(self.open) - set(before.open), not self.open and not before.open
+        own = dedup_key(self.thing, self.alert) if restates and not self.is_flapping and (begins or is_closed) else None
+        return [page for page in self.pages() if page.opens != (page.dedup_key in opened) or page.dedup_key == own]
 
     def _knows(self, raised_ms: int) -> bool:
         return any(known.raised_ms == raised_ms for known in (*self.open, *self.closed))

@@ -24,7 +24,7 @@ _SENSITIVE = (
 _SECRETS = re.compile(
     r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)"
     r"|(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
-    r"|(?<![A-Za-z0-9])[0-9A-Fa-f]{32}(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9])(?=[A-Za-z]{0,31}[0-9])(?=[0-9]{0,31}[A-Za-z])[0-9A-Za-z]{32}(?![A-Za-z0-9])"
     r"|(?i:\bbearer\s{1,8}[A-Za-z0-9._~+/=-]{8,})",
     re.DOTALL,
 )

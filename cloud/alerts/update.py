@@ -30,6 +30,7 @@ def update(
     send: Callable[[Page], None],
     *,
     again: bool,
+    restates: bool = False,
 ) -> None:
     """Apply `change`, and send PagerDuty what follows from it.
 
@@ -37,6 +38,8 @@ def update(
     dedup key. But whoever has sent something that was not kept, or might have (`again`), may have overtaken somebody
     else's newer state; it sends all of the newest state once more, and keeps that in a version of its own, so that
     somebody who meanwhile sends something else notices in turn. What was sent last is thus always what is kept.
+
+    `restates`: see `Incident.pages_since`.
 
     Raises:
         Contended: it was not possible in MOST_ROUNDS rounds.
@@ -46,7 +49,7 @@ def update(
     for _ in range(MOST_ROUNDS):
         before, version = store.load(thing, alert)
         after = change(before)
-        pages = after.pages() if is_doubtful else after.pages_since(before)
+        pages = after.pages() if is_doubtful else after.pages_since(before, restates=restates)
         if not pages and after == before:
             return
         for page in pages:

@@ -73,11 +73,14 @@ def judge(beat_ms: int, beat: Beat | None, memory: Memory | None, limits: Limits
         return Judgement(newest, is_certain=False, blind_since_ms=_too_long(beat_ms, unreadable, limits))
     has_decided = (newest.boot_id, newest.decision_count) != (beat.boot_id, beat.decision_count)
     decided_ms = beat_ms if has_decided else since_ms.get(DECISIONS, beat_ms)
-    known_ms = {**_unread_ms(beat_ms, beat, since_ms, limits), DECISIONS: decided_ms}
+    unread_ms = _unread_ms(beat_ms, beat, since_ms, limits)
+    known_ms = {**unread_ms, DECISIONS: decided_ms}
+    blind_since_ms = _too_long(beat_ms, known_ms, limits)
     return Judgement(
         Memory(beat_ms, beat.boot_id, beat.decision_count, beat.time_ms, known_ms),
-        is_certain=True,
-        blind_since_ms=_too_long(beat_ms, known_ms, limits),
+        # After a silence an absent reading has the whole limit again: what is said to be blind may well be so still.
+        is_certain=bool(blind_since_ms) or not unread_ms,
+        blind_since_ms=blind_since_ms,
     )
 
 

@@ -447,7 +447,7 @@ def test_P4_P5_a_card_that_takes_nothing_is_told_over_the_network_and_recovers_b
     assert numbers == [1, 2, 3, 4]
     assert writer.dropped == 0
     until(lambda: state_file.read(tmp_path / "state") == state_text(2.0))
-    assert [r.levelname for r in caplog.records if r.name == "device.storage"] == ["WARNING", "INFO"]
+    until(lambda: [r.levelname for r in caplog.records if r.name == "device.storage"] == ["WARNING", "INFO"])
     delivery.close()
 
 

@@ -491,7 +491,7 @@ def test_I5_every_bucket_is_encrypted_private_tls_only_and_kept(stacks: Synthesi
             ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True
         )
         assert refuses_plain_http(policies, id_, "Bucket", "s3:*"), id_
-        assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain"), id_
+        assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), id_
 
 
 def test_I5_every_topic_speaks_tls_only(stacks: Synthesized) -> None:
@@ -515,7 +515,10 @@ STATEFUL = {
 def test_I5_whatever_holds_data_is_kept_when_its_stack_goes(stacks: Synthesized) -> None:
     for id_, resource in stacks.resources().items():
         if resource["Type"] in STATEFUL:
-            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), id_
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == (
+                "RetainExceptOnCreate",
+                "Retain",
+            ), id_
 
 
 def test_I5_every_table_can_be_restored_and_is_not_deleted_by_mistake(stacks: Synthesized) -> None:
@@ -584,7 +587,7 @@ def test_the_table_takes_late_records_and_keeps_five_years(stacks: Synthesized) 
     rejected = late["MagneticStoreRejectedDataLocation"]["S3Configuration"]
     assert late["EnableMagneticStoreWrites"] is True
     assert id_of(rejected["BucketName"]) in stacks.resources("AWS::S3::Bucket")
-    assert {table["DeletionPolicy"], database["DeletionPolicy"]} == {"Retain"}
+    assert {table["DeletionPolicy"], database["DeletionPolicy"]} == {"RetainExceptOnCreate"}
 
 
 # Who may do what

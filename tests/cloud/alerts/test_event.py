@@ -1,3 +1,4 @@
+import base64
 import json
 
 import pytest
@@ -166,3 +167,33 @@ def test_L18_whatever_stands_in_a_member_it_is_read_or_refused(name: str, value:
         parse(json.dumps({**alert(), name: value}), NOW_MS)
     except MessageError as e:
         assert str(e)  # noqa: PT017 - either is right
+
+
+def of_a_failed_rule(content: object, topic: str = "dt/solarshed/shed/alert") -> str:
+    """As the error action of an IoT rule has it."""
+    payload = base64.b64encode(json.dumps(content).encode()).decode()
+    return json.dumps({"ruleName": "rule", "topic": topic, "base64OriginalPayload": payload, "failures": []})
+
+
+def test_L18_what_the_rule_could_not_deliver_can_be_sent_back() -> None:
+    published = {name: value for name, value in alert().items() if name not in ("thing", "received_ms")}
+
+    event = parse(of_a_failed_rule({**published, "thing": "forged", "received_ms": 1}), NOW_MS)
+
+    assert isinstance(event, AlertEvent)
+    assert (event.thing, event.alert, event.received_ms) == ("shed", "battery_low", NOW_MS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        of_a_failed_rule(alert(), "dt/solarshed/shed/telemetry"),
+        of_a_failed_rule(alert(), "somewhere/else"),
+        of_a_failed_rule([1]),
+        json.dumps({"topic": "dt/solarshed/shed/alert", "base64OriginalPayload": "***"}),
+        json.dumps({"topic": "dt/solarshed/shed/alert", "base64OriginalPayload": 7}),
+    ],
+)
+def test_L18_what_is_no_alert_in_such_an_envelope_is_refused(body: str) -> None:
+    with pytest.raises(MessageError, match=r"what the rule could not deliver|a text was expected"):
+        parse(body, NOW_MS)

@@ -21,7 +21,7 @@ HOT = Raise("box is hot", Severity.CRITICAL, 0)
 
 
 def raised(incident: Incident, episode: int, at_ms: int = 0, what: Raise = HOT) -> Incident:
-    return incident.raised(episode, at_ms, what, DAMPING)
+    return incident.raised(episode, at_ms, replace(what, time_ms=at_ms), DAMPING)
 
 
 def pages(before: Incident, after: Incident) -> list[tuple[str, bool]]:
@@ -174,6 +174,33 @@ def test_L11_a_pair_of_an_hour_ago_counts_no_more() -> None:
     assert raised(before, HOUR_MS - 1, HOUR_MS - 1).is_flapping is True
 
 
+def test_L11_what_a_dead_line_has_kept_back_does_not_flap_because_it_arrives_all_at_once() -> None:
+    incident = NEW
+    for day in range(8):
+        happened = replace(HOT, time_ms=day * 24 * HOUR_MS)
+        incident = incident.raised(day, 9 * 24 * HOUR_MS, happened, DAMPING).cleared(day, 9 * 24 * HOUR_MS)
+
+    assert not incident.is_flapping
+
+
+def test_an_episode_that_begins_is_sent_though_the_one_before_was_never_cleared() -> None:
+    before = raised(NEW, 1, 1)
+    after = raised(before, 2, 2)
+
+    assert [(page.dedup_key, page.opens) for page in after.pages_since(before, restates=True)] == [(OWN, True)]
+    assert after.pages_since(after, restates=True) == []
+
+
+@pytest.mark.parametrize(
+    "before", [NEW, NEW.cleared(1, 1), raised(NEW, 1, 1).cleared(1, 2)], ids=["new", "early", "over"]
+)
+def test_where_none_is_open_a_message_has_the_incident_resolved_once_more(before: Incident) -> None:
+    """PagerDuty may have taken a trigger that it has not confirmed."""
+    after = before.cleared(1, 3)
+
+    assert [(page.dedup_key, page.opens) for page in after.pages_since(before, restates=True)] == [(OWN, False)]
+
+
 def test_L11_while_it_flaps_raises_and_clears_send_nothing() -> None:
     flapping = flap(NEW, 7)
     assert flapping.is_flapping
@@ -181,6 +208,7 @@ def test_L11_while_it_flaps_raises_and_clears_send_nothing() -> None:
     more = flap(flapping, 50, start_ms=HOUR_MS)
 
     assert pages(flapping, more) == []
+    assert more.pages_since(flapping, restates=True) == []
     assert more.is_over is False
 
 

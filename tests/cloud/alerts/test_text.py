@@ -154,3 +154,8 @@ def test_L21_whatever_the_details_they_are_small_printable_json(details: Json) -
 
     assert len(content) <= 16 * 1024
     assert content.isprintable()
+
+
+def test_L21_an_integration_key_of_letters_and_digits_is_redacted_and_a_long_word_is_not() -> None:
+    assert shown("key R03ABCDEFGHIJKLMNOPQRSTUVWXYZ012 here", 100) == "key [redacted] here"
+    assert shown("a" * 32, 100) == "a" * 32

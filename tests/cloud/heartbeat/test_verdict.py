@@ -119,6 +119,7 @@ def test_what_was_before_a_silence_does_not_count() -> None:
     judge.says(0, a_beat(7, {}))
 
     assert judge.says(3600, a_beat(7, {})) == {}
+    assert not judge.is_certain, "what was blind before may well be so still"
     assert judge.says(4500, a_beat(7, {})) == {}
     assert judge.says(4501, a_beat(7, {})).keys() == {"battery_voltage", "box_temperature", "decisions"}
 

@@ -193,6 +193,7 @@ def test_L18_what_the_rule_could_not_deliver_can_be_sent_back() -> None:
         json.dumps({"topic": "dt/solarshed/shed/alert", "base64OriginalPayload": "***"}),
         json.dumps({"topic": "dt/solarshed/shed/alert", "base64OriginalPayload": 7}),
     ],
+    ids=["another channel", "another topic", "a list", "no base64", "a number"],
 )
 def test_L18_what_is_no_alert_in_such_an_envelope_is_refused(body: str) -> None:
     with pytest.raises(MessageError, match=r"what the rule could not deliver|a text was expected"):

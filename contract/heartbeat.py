@@ -20,6 +20,14 @@ PAUSED_UNTIL = "paused_until"
 
 _KEY = re.compile(re.escape(PREFIX) + r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.json")
 
+# Milliseconds, written by mistake, have more digits: that thing would not be watched for thousands of years.
+_EPOCH_S = re.compile(r"[0-9]{1,10}")
+
+
+def epoch_s(text: str) -> int | None:
+    """The value of PAUSED_UNTIL; None where it is no time, which counts as not paused."""
+    return int(text) if _EPOCH_S.fullmatch(text) else None
+
 
 def key(thing: str) -> str:
     """The name of the object with the newest heartbeat of `thing`."""

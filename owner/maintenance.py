@@ -3,7 +3,6 @@
 Held back is only what the cloud raises by itself, `device_silent` and `device_blind`. What the device says is told.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from contract.heartbeat import PAUSED_UNTIL
+from contract.heartbeat import PAUSED_UNTIL, epoch_s
 from owner.session import Account, AwsError, error_code
-from owner.words import until
+from owner.words import seconds_in, until
 
 LONGEST_PAUSE_S = 7 * 24 * 3600
-
-_DURATION = re.compile(r"(?:([0-9]{1,7})d)?(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?")
-_EPOCH_S = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +37,7 @@ def pause_s(text: str) -> int:
     Raises:
         ValueError: it is none, or longer than a device may go unwatched.
     """
-    match = _DURATION.fullmatch(text)
-    days, hours, minutes = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    total_s = ((days * 24 + hours) * 60 + minutes) * 60
+    total_s = seconds_in(text, "dhm")
     if total_s == 0:
         raise ValueError(f"{text!r} is no duration; write one such as 45m, 2h, 1h30m or 3d")
     if total_s > LONGEST_PAUSE_S:
@@ -101,7 +95,7 @@ def read(account: Account, thing: str) -> Pause:
             "--profile and --region that it is in"
         ) from None
     kept = answer.get("attributes", {}).get(PAUSED_UNTIL, "")
-    return Pause(int(kept) if _EPOCH_S.fullmatch(kept) else 0, _now_s(answer["ResponseMetadata"]))
+    return Pause(epoch_s(kept) or 0, _now_s(answer["ResponseMetadata"]))
 
 
 def _write(account: Account, thing: str, until_s: int) -> None:

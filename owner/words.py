@@ -7,7 +7,7 @@ from contract.positions import Position, Reason
 from contract.shadow import LONGEST_OVERRIDE_S
 from contract.words import duration
 
-_DURATION = re.compile(r"(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?")
+_UNITS_S = {"d": 24 * 3600, "h": 3600, "m": 60, "s": 1}
 
 RELAYS = {Position.GRID: "relays closed", Position.BATTERY: "relays open"}
 
@@ -27,15 +27,20 @@ REASONS = {
 }
 
 
+def seconds_in(text: str, units: str) -> int:
+    """Seconds in `text`: whole numbers, each with one of `units` (such as "hms", largest first); 0 if it is none."""
+    match = re.fullmatch("".join(f"(?:([0-9]{{1,7}}){unit})?" for unit in units), text)
+    numbers = match.groups(default="0") if match else ()
+    return sum(int(number) * _UNITS_S[unit] for number, unit in zip(numbers, units, strict=False))
+
+
 def duration_s(text: str) -> int:
     """Seconds in `text`, such as 90s, 45m, 2h or 1h30m.
 
     Raises:
         ValueError: it is none, or longer than the device keeps an override.
     """
-    match = _DURATION.fullmatch(text)
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    total_s = hours * 3600 + minutes * 60 + seconds
+    total_s = seconds_in(text, "hms")
     if total_s == 0:
         raise ValueError(f"{text!r} is no duration; write one such as 90s, 45m, 2h or 1h30m")
     if total_s > LONGEST_OVERRIDE_S:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from contract.heartbeat import PAUSED_UNTIL
+from contract.heartbeat import PAUSED_UNTIL, epoch_s
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
-
-# Milliseconds, written by mistake, have more digits: that thing would not be watched for thousands of years.
-_EPOCH_S = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,7 @@ def standing(client: IoTClient, thing: str) -> Standing:
             return Standing(is_registered=False)
         raise
     until = attributes.get(PAUSED_UNTIL, "0")
-    if not _EPOCH_S.fullmatch(until):
+    until_s = epoch_s(until)
+    if until_s is None:
         return Standing(is_registered=True, unreadable=until)
-    return Standing(is_registered=True, paused_until_ms=int(until) * 1000)
+    return Standing(is_registered=True, paused_until_ms=until_s * 1000)

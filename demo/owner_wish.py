@@ -17,10 +17,10 @@ from contract.errors import SolarshedError
 from contract.positions import Position
 from contract.shadow import Mode, OverrideState
 from demo.emulator import REGION
-from demo.page.overrides import NoAnswerError, Override, Overrides
 from demo.processes import DemoError
 from owner.override import ask
 from owner.session import Account
+from page.overrides import NoAnswerError, Override, Overrides
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient

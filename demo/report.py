@@ -12,9 +12,9 @@ from typing import Any
 
 from contract import store
 from demo.narrator import Narrator, iso
-from demo.page.overrides import Override
 from demo.pagerduty import Event
 from device.outbox import Outbox, Stream
+from page.overrides import Override
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,6 @@ from demo.emulator import REGION, Emulator, client
 from demo.narrator import Narrator
 from demo.observer import Observer
 from demo.owner_wish import EmulatedAccount, OwnerStandIn
-from demo.page.incidents import Incident
-from demo.page.overrides import NoAnswerError, ReadShadow, ShadowOverrides, reader
-from demo.page.server import Page, serve
 from demo.pagerduty import PagerDuty
 from demo.pagerduty import serve as serve_pagerduty
 from demo.processes import DemoError, Process, stop_all
@@ -40,6 +37,9 @@ from demo.settings import (
 from demo.timestream.server import Endpoint
 from demo.timestream.server import serve as serve_timestream
 from device.stopping import StopRequest
+from page.incidents import Incident
+from page.overrides import NoAnswerError, ReadShadow, ShadowOverrides, reader
+from page.server import Page, serve
 
 _PREFIX = "solarshed-demo-"
 _SHED_READY_TIMEOUT_S = 20.0

@@ -11,7 +11,7 @@ import pytest
 from pytest_socket import SocketConnectBlockedError
 
 ROOT = Path(__file__).parent.parent
-HOUSE = {"device", "contract", "cloud", "infra", "owner", "demo", "tests", "solarshed"}
+HOUSE = {"device", "contract", "cloud", "infra", "owner", "page", "demo", "tests", "solarshed"}
 MAY_IMPORT = {
     "contract": {"contract"},
     "device": {"device", "contract"},
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "infra/costs": {"infra", "device", "cloud", "contract"},
     # Of infra the stack's name, of device how a key is made; see below.
     "owner": {"owner", "infra", "device", "contract"},
-    "demo": {"demo", "owner", "infra", "device", "contract"},
+    "page": {"page", "owner", "contract"},
+    "demo": {"demo", "page", "owner", "infra", "device", "contract"},
 }
 
 

@@ -14,10 +14,10 @@ from contract.shadow import Mode
 from demo import owner_wish
 from demo.narrator import iso
 from demo.owner_wish import EmulatedAccount, OwnerStandIn, clock, fate, mode_to_ask
-from demo.page.overrides import Override
 from demo.processes import DemoError
 from demo.report import override_as_json
-from tests.demo.page_overrides import GivenOverrides
+from page.overrides import Override
+from tests.page.page_overrides import GivenOverrides
 
 UNTIL_MS = 1795457410_000
 ON_BATTERY = {"position": "battery", "reason": "hold", "measures": {"battery_voltage_v": 51.2}}

@@ -3,7 +3,7 @@
 import pytest
 
 from contract.positions import Reason
-from demo.page.words import (
+from page.words import (
     EventKind,
     State,
     alert_names,

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from demo.page.incidents import Incident
-from demo.page.overrides import Override
-from demo.page.panels import PANELS, RANGES
-from demo.page.server import Page, PortInUseError, serve
-from demo.page.timestream import ENDPOINT_VARIABLE
-from tests.demo.page_overrides import GivenOverrides
-from tests.demo.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
+from page.incidents import Incident
+from page.overrides import Override
+from page.panels import PANELS, RANGES
+from page.server import Page, PortInUseError, serve
+from page.timestream import ENDPOINT_VARIABLE
+from tests.page.page_overrides import GivenOverrides
+from tests.page.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
 
 MINUTE_MS = 60_000
 
@@ -368,7 +368,7 @@ def test_a_taken_port_is_refused_with_the_remedy(page: Page, table: Table) -> No
 
 def test_the_command_says_in_one_line_that_its_port_is_taken(page: Page) -> None:
     port = str(urlsplit(page.url).port)
-    command = [sys.executable, "-m", "demo.page", "--thing", THING, "--port", port]
+    command = [sys.executable, "-m", "page", "--thing", THING, "--port", port]
 
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={"AWS_DEFAULT_REGION": "us-east-1"}, check=False

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from contract.errors import SolarshedError
-from demo.page.history import History, wall_clock_ms
-from demo.page.incidents import Incidents
-from demo.page.overrides import NoAnswerError, Overrides
-from demo.page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
-from demo.page.timestream import TimestreamError, make_client
+from page.history import History, wall_clock_ms
+from page.incidents import Incidents
+from page.overrides import NoAnswerError, Overrides
+from page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
+from page.timestream import TimestreamError, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_timestream_query import TimestreamQueryClient

@@ -1,4 +1,4 @@
-"""`python -m demo.page --thing shed`: the live page, over the `timestream-query` endpoint of the environment.
+"""`python -m page --thing shed`: the live page, over the `timestream-query` endpoint of the environment.
 
 The owner's overrides come from the thing's shadow in the environment's AWS account.
 """
@@ -7,10 +7,10 @@ import argparse
 import sys
 
 from contract.errors import SolarshedError
-from demo.page.overrides import ShadowOverrides, reader
-from demo.page.server import ADDRESS, DEFAULT_PORT, serve
-from demo.page.timestream import ENDPOINT_VARIABLE, UnavailableError
 from owner.session import Account
+from page.overrides import ShadowOverrides, reader
+from page.server import ADDRESS, DEFAULT_PORT, serve
+from page.timestream import ENDPOINT_VARIABLE, UnavailableError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m demo.page",
+        prog="python -m page",
         description=f"The live page on {ADDRESS}. It reads Timestream at ${ENDPOINT_VARIABLE}, or at AWS.",
     )
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}; 0 takes a free one")

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from demo.owner_wish import EmulatedAccount
-from demo.page.overrides import NoAnswerError, Override, OverrideLog, ShadowOverrides, reader
+from page.overrides import NoAnswerError, Override, OverrideLog, ShadowOverrides, reader
 
 ASKED_S = 1795457400
 UNTIL_S = ASKED_S + 10

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from contract import store
 from contract.alerts import SEVERITY, Alert, Severity
 from contract.topics import check_thing_name
-from demo.page import panels, timestream, words
-from demo.page.overrides import Override
-from demo.page.panels import Kind, Panel, Range
-from demo.page.timestream import Cell, Row, UnknownColumnError
+from page import panels, timestream, words
+from page.overrides import Override
+from page.panels import Kind, Panel, Range
+from page.timestream import Cell, Row, UnknownColumnError
 
 if TYPE_CHECKING:
     from mypy_boto3_timestream_query import TimestreamQueryClient

@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize, expect
 from playwright.sync_api import Page as Tab
 
-from demo.page.incidents import Incident
-from demo.page.overrides import Override
-from demo.page.server import Page, serve
+from page.incidents import Incident
+from page.overrides import Override
+from page.server import Page, serve
 from tests.browser import chromium
-from tests.demo.page_overrides import GivenOverrides
-from tests.demo.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
+from tests.page.page_overrides import GivenOverrides
+from tests.page.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
 
 # On one worker, so that there is one browser.
 pytestmark = pytest.mark.xdist_group("page_browser")

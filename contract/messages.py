@@ -9,7 +9,12 @@ A sample is what one decision saw and decided:
      "position": "grid", "reason": "battery_low", "alerts": ["battery_low"],
      "measures": {"battery_voltage_v": 49.8, "box_temperature_c": 31.2, "next_change_in_s": 1740.0, ...},
      "inputs": {"battery_voltage_source": "mx2", "ac_mode": "ac_use", ...},
-     "devices": {"mx2": {"pv_power_w": 310.0, ...}, "pi0": {"cpu_temperature_c": 48.3, ...}}}
+     "devices": {"mx2": {"pv_power_w": 310.0, ...}, "pi0": {"cpu_temperature_c": 48.3, ...}},
+     "site": "home", "transfer": "grid: battery_low", "alert_changes": "raised battery_low, cleared over_temperature"}
+
+`site` is the place's name, `contract.store.DEFAULT_SITE` where an older device says none. `transfer` is only in the
+sample at which the position changed: where to and why. `alert_changes` is only in the one at which alerts were raised
+or cleared.
 
 A telemetry message carries a batch of samples as a table, so that names are said once a message, not once a sample:
 

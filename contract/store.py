@@ -21,6 +21,11 @@ its average (of what counts up over a day its maximum), of a text the last one; 
 from collections.abc import Mapping
 from enum import StrEnum
 
+# The engines that may hold it: Timestream for LiveAnalytics, and Timestream for InfluxDB.
+TIMESTREAM = "timestream"
+INFLUXDB = "influxdb"
+ENGINES = (TIMESTREAM, INFLUXDB)
+
 DATABASE = "solarshed"
 TABLE = "telemetry"
 HOURLY_TABLE = "telemetry_hourly"

@@ -31,13 +31,13 @@ def every_thing(channel: str) -> str:
     return topic("+", channel)
 
 
-def check_thing_name(name: str) -> str:
-    """Return `name`, or raise ValueError with the remedy.
+def check_thing_name(name: str, called: str = "thing name") -> str:
+    """Return `name`, or raise ValueError with the remedy. A site's name, as what it is `called`, follows the same rule.
 
     AWS IoT allows colons too; we do not, because the name also becomes an S3 key and a dedup key.
     """
     if not _THING_NAME.fullmatch(name):
         raise ValueError(
-            f"thing name {name!r} is not usable: take 1 to 64 of A-Z a-z 0-9 _ -, starting with a letter or digit"
+            f"{called} {name!r} is not usable: take 1 to 64 of A-Z a-z 0-9 _ -, starting with a letter or digit"
         )
     return name

@@ -8,6 +8,7 @@ from device.settings import Settings, Uplink, parse
 THING = "shed"
 SPEED = 720
 SENSOR_ID = "28-000005e2fdc3"
+OUTSIDE_SENSOR_ID = "28-000005e2fe71"
 
 NOTE = "Simulated shed: a day passes in 2 minutes. Thresholds are production's, timers are shortened to match."
 # Of the cloud half. A heartbeat comes every 5 s; a day, and with it what comes and goes daily, takes two minutes.
@@ -54,6 +55,7 @@ lost_after_cap_s = 10
 
 [thermometer]
 sensor_id = {quoted(SENSOR_ID)}
+outside_sensor_id = {quoted(OUTSIDE_SENSOR_ID)}
 directory = {quoted(shed / "w1")}
 period_s = 0.5
 stale_after_s = 3

@@ -29,10 +29,12 @@ from device.readings import Readings, Stuck, best_voltage
 from device.relays import Relays
 from device.report import reported
 from device.settings import Settings, Site
+from device.settings import Thermometer as ThermometerSettings
 from device.stopping import StopRequest
 from device.storage import Storage
-from device.thermometer import Thermometer
+from device.thermometer import Place, Thermometer
 from device.watchdog import Watchdog
+from device.weather import Weather
 from device.wishes import Wishes, advanced, asked
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ _HOUR_S = 3600.0
 REPORT_EVERY_S = 10.0
 # What comes and goes is one alert, not one each time: these are over when they have been over for so long.
 LINGER_S = 60.0
+# The thermometer outside is read so many times less often: it shares its bus with the one that decides.
+OUTSIDE_PERIODS = 10
 
 
 class ControlError(SolarshedError, OSError):
@@ -68,6 +72,8 @@ class PiSensors:
         mailbox: Mailbox,
         starts_at_s: tuple[float, ...],
         wishes: Wishes,
+        weather: Weather,
+        outside: Thermometer | None = None,
     ) -> None:
         self._clock = clock
         self._monitor = monitor
@@ -77,6 +83,8 @@ class PiSensors:
         self._mailbox = mailbox
         self._starts_at_s = starts_at_s
         self._wishes = wishes
+        self._weather = weather
+        self._outside = outside
         self._site = settings.site
         self._expected = settings.monitor.devices
         self._band_v = settings.limits().band_v
@@ -112,6 +120,10 @@ class PiSensors:
             **letter.counts,
             **self._storage.counts,
         }
+        if self._outside is not None:
+            # For the log and the count alone: a read that hangs is noticed by whoever asks.
+            self._outside.is_failing(now_s)
+            counts["outside_thermometer_errors"] = self._outside.errors.total()
         self._wishes = self._heard(letter, now_s)
         return Seen(
             readings,
@@ -122,6 +134,8 @@ class PiSensors:
             counts,
             self._wishes,
             letter.wish_number,
+            outside_temperature_c=None if self._outside is None else self._outside.reading(now_s),
+            cloud_cover_percent=self._weather.cloud_cover_percent(now_s),
         )
 
     def _heard(self, letter: Letter, now_s: float) -> Wishes:
@@ -227,7 +241,10 @@ def clear_fault(settings: Settings) -> bool:
 
 
 class ThreadGuard:
-    """A thread that ends by a mistake of its own ends control: systemd starts it anew, with all threads there."""
+    """A thread that ends by a mistake of its own ends control: systemd starts it anew, with all threads there.
+
+    Not so the thermometer outside, without which control does as well.
+    """
 
     def __init__(self, stopping: StopRequest) -> None:
         self._stopping = stopping
@@ -245,6 +262,9 @@ class ThreadGuard:
 
     def _on_failure(self, args: threading.ExceptHookArgs) -> None:
         name = "?" if args.thread is None else args.thread.name
+        if name == Place.OUTSIDE:
+            log.error("thread %s has failed; control goes on without it", name, exc_info=args.exc_value)
+            return
         log.critical("thread %s has failed", name, exc_info=args.exc_value)
         self._failure = f"thread {name} has failed ({args.exc_type.__name__}: {args.exc_value}); see above"
         self._stopping.request()
@@ -284,7 +304,8 @@ def run(settings: Settings) -> None:
         stack.callback(thermometer.close)
         monitor = BatteryMonitor(settings.monitor.serial_port, settings.monitor.stale_after_s)
         stack.callback(monitor.close)
-        health = HealthMonitor(settings.state_directory)
+        weather = Weather(settings.runtime_directory, clock)
+        health = HealthMonitor(settings.state_directory, look_also=weather.look)
         stack.callback(health.close)
         storage = Storage(
             settings.state_directory,
@@ -295,7 +316,22 @@ def run(settings: Settings) -> None:
         stack.callback(storage.close)
         mailbox = Mailbox(settings.runtime_directory)
         stack.callback(mailbox.close)
-        sensors = PiSensors(settings, clock, monitor, thermometer, health, storage, mailbox, starts_at_s, before.wishes)
+        outside = _outside_thermometer(settings.thermometer)
+        if outside is not None:
+            stack.callback(outside.close)
+        sensors = PiSensors(
+            settings,
+            clock,
+            monitor,
+            thermometer,
+            health,
+            storage,
+            mailbox,
+            starts_at_s,
+            before.wishes,
+            weather,
+            outside,
+        )
 
         if before.state.position is Position.GRID:
             _wait_for_readings(sensors, stopping, clock)
@@ -311,7 +347,9 @@ def run(settings: Settings) -> None:
             limits,
             sample_interval_s=settings.control.sample_interval_s,
             heartbeat_interval_s=settings.control.heartbeat_interval_s,
+            site=settings.site.name,
             raised=before.alerts,
+            was_in=before.was_in,
         )
         recorder = JournalRecorder(journal, storage, mailbox, clock, boot, starts_at_s)
         loop = Loop(sensors, relays, recorder, limits, before.state, before.wishes)
@@ -323,6 +361,18 @@ def run(settings: Settings) -> None:
             loop.stop(clock.monotonic_s())
             log.info("stopped; the relays are open")
         guard.check()
+
+
+def _outside_thermometer(settings: ThermometerSettings) -> Thermometer | None:
+    if not settings.outside_sensor_id:
+        return None
+    return Thermometer(
+        settings.outside_sensor_id,
+        settings.directory,
+        OUTSIDE_PERIODS * settings.period_s,
+        OUTSIDE_PERIODS * settings.stale_after_s,
+        place=Place.OUTSIDE,
+    )
 
 
 def _wait_for_readings(sensors: PiSensors, stopping: StopRequest, clock: Clock) -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -103,10 +103,18 @@ def trouble(health: Health) -> list[str]:
 class HealthMonitor:
     """Looks at the Pi in a thread of its own, so that a disk that hangs delays no decision."""
 
-    def __init__(self, state_directory: Path, period_s: float = 60.0, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        state_directory: Path,
+        period_s: float = 60.0,
+        root: Path = Path("/"),
+        look_also: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`look_also` is called about once a second, in this thread. It must not raise."""
         self._state_directory = state_directory
         self._period_s = period_s
         self._root = root
+        self._look_also = look_also
         self._newest: tuple[float, Health] | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -143,6 +151,7 @@ class HealthMonitor:
                 )
                 in_period = _Flags()
                 due_s = time.monotonic() + self._period_s
+            self._look_also()
             if self._closing.wait(min(_FLAGS_PERIOD_S, self._period_s)):
                 return
 

@@ -1,10 +1,10 @@
 """Turns decisions into what is published: samples, alerts and the heartbeat, as `contract.messages` has them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from contract import messages
+from contract import messages, store
 from contract.alerts import Alert, AlertMessage
 from contract.positions import Position, Reason
 from device.battery_monitor import TimedPage
@@ -15,11 +15,13 @@ from device.limits import Limits
 from device.loop import Seen
 from device.mate import FndcPage, FxPage, MxPage, as_json
 from device.readings import AcReading, Reading, Readings
+from device.relays import Levels
 
 # The Pi itself, among the devices of a sample.
 _PI = "pi0"
 # A page's fields that say where it came from, not what was measured.
 _NOT_MEASURES = ("device", "port")
+_SSRS = (store.SSR_1, store.SSR_2)
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,27 @@ class Journal:
         *,
         sample_interval_s: float,
         heartbeat_interval_s: float,
+        site: str = store.DEFAULT_SITE,
         raised: Mapping[Alert, int | None] | None = None,
+        was_in: Position | None = None,
     ) -> None:
         """`raised`: what a process before this one has raised and not cleared, and when (see the property).
 
-        None of that is cleared before this process has had the time to find it anew.
+        None of that is cleared before this process has had the time to find it anew. `was_in`: where the relays were
+        when that process last kept its state; should the first decision move them, its sample says so.
         """
         self._clock = clock
         self._boot_id = boot_id
         self._limits = limits
+        self._site = site
         self._sample_interval_s = sample_interval_s
         self._heartbeat_interval_s = heartbeat_interval_s
         self._sampled_at_s = float("-inf")
         self._sampled_ms = 0
         self._beat_at_s = float("-inf")
-        self._last: tuple[Position, Reason] | None = None
+        # By the newest sample.
+        self._position: Position | None = was_in
+        self._reason: Reason | None = None
         self._raised_ms = dict(raised or {})
         self._inherited = frozenset(self._raised_ms)
         self._inherits_until_s = clock.monotonic_s() + max(limits.thermometer_lost_after_s, limits.monitor_lost_after_s)
@@ -78,14 +86,15 @@ class Journal:
         """What to publish now that this decision has been carried out."""
         now_s = self._clock.monotonic_s()
         self._decisions += 1
+        before = self._raised_ms.keys()
         alerts = self._change_alerts(decision, seen)
-        changed = bool(alerts) or self._last != (decision.position, decision.reason)
-        self._last = (decision.position, decision.reason)
+        changed = bool(alerts) or (self._position, self._reason) != (decision.position, decision.reason)
 
         sample = heartbeat = None
         if changed or now_s - self._sampled_at_s >= self._sample_interval_s:
             self._sampled_at_s = now_s
-            sample = messages.encode(self._sample(decision, seen, now_s))
+            sample = messages.encode(self._sample(decision, seen, now_s) | self._news(decision, before))
+            self._position, self._reason = decision.position, decision.reason
         if now_s - self._beat_at_s >= self._heartbeat_interval_s:
             self._beat_at_s = now_s
             heartbeat = messages.encode(self._heartbeat(decision, seen.readings, now_s))
@@ -111,6 +120,9 @@ class Journal:
             "battery_low_voltage_v": self._limits.battery_low_voltage_v,
             "battery_recover_voltage_v": self._limits.battery_recover_voltage_v,
             "over_temperature_trip_c": self._limits.over_temperature_trip_c,
+            "outside_temperature_c": _value(seen.outside_temperature_c),
+            "cloud_cover_percent": seen.cloud_cover_percent,
+            **_closed(seen.relay_levels),
         }
         stamp = self._stamp()
         # The store knows a sample by its time: two of one millisecond would be one.
@@ -125,7 +137,18 @@ class Journal:
             "measures": _known(measures),
             "inputs": _inputs(decision, seen),
             "devices": {timed.source: _published(timed) for timed in seen.pages} | _pi(seen),
+            "site": self._site,
         }
+
+    def _news(self, decision: Decision, raised_before: Set[Alert]) -> dict[str, str]:
+        """What has happened at this decision, in words."""
+        raised_now = self._raised_ms.keys()
+        changes = [f"raised {alert}" for alert in sorted(raised_now - raised_before)]
+        changes += [f"cleared {alert}" for alert in sorted(raised_before - raised_now)]
+        news = {store.ALERT_CHANGES: ", ".join(changes)} if changes else {}
+        if self._position not in (None, decision.position):
+            news[store.TRANSFER] = f"{decision.position}: {decision.reason}"
+        return news
 
     def _heartbeat(self, decision: Decision, readings: Readings, now_s: float) -> dict[str, Any]:
         ages = {"battery_voltage": readings.battery_voltage_v, "box_temperature": readings.box_temperature_c}
@@ -266,6 +289,10 @@ def _age_s(reading: Reading | None, now_s: float) -> float | None:
 
 def _fahrenheit(celsius: float) -> float:
     return celsius * 9 / 5 + 32
+
+
+def _closed(levels: Levels | None) -> dict[str, float]:
+    return {} if levels is None else {name: float(level) for name, level in zip(_SSRS, levels, strict=True)}
 
 
 def _totals(pages: Sequence[TimedPage]) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from contract.alerts import Alert
@@ -13,8 +13,8 @@ from device.health import Health
 from device.limits import Limits
 from device.observe import State
 from device.override import Override
-from device.readings import Readings
-from device.relays import RelayError
+from device.readings import Reading, Readings
+from device.relays import Levels, RelayError
 from device.wishes import NO_WISHES, Wishes
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ class Seen:
     wishes: Wishes = NO_WISHES
     # The number of the newest wish that `wishes` takes into account.
     wish_number: int = 0
+    outside_temperature_c: Reading | None = None
+    cloud_cover_percent: float | None = None
+    # What the relays' pins read back once this decision had been carried out.
+    relay_levels: Levels | None = None
 
 
 class Sensors(Protocol):
@@ -47,9 +51,9 @@ class Sensors(Protocol):
 
 
 class Switch(Protocol):
-    """What moves the relays."""
+    """What moves the relays, and returns what their pins read back; None where nothing can be read."""
 
-    def write(self, position: Position) -> None: ...
+    def write(self, position: Position) -> Levels | None: ...
 
 
 class Recorder(Protocol):
@@ -80,6 +84,7 @@ class Loop:
         self._wishes = wishes
         self._failures = 0
         self._complaint = ""
+        self._levels: Levels | None = None
 
     def tick(self, now_s: float) -> Decision:
         """Make and carry out one decision. The relays are written every time, which also undoes a disturbance.
@@ -128,8 +133,9 @@ class Loop:
 
     def _writes(self, position: Position) -> bool:
         try:
-            self._switch.write(position)
+            self._levels = self._switch.write(position)
         except RelayError as e:
+            self._levels = e.levels
             if str(e) != self._complaint:
                 self._complaint = str(e)
                 log.critical("relay fault, to be kept open: %s", e)
@@ -138,6 +144,6 @@ class Loop:
 
     def _record(self, decision: Decision, seen: Seen) -> None:
         try:
-            self._recorder.record(decision, seen)
+            self._recorder.record(decision, replace(seen, relay_levels=self._levels))
         except Exception:  # the boundary: what cannot be recorded must not stop the next decision
             log.exception("decision not recorded")

@@ -25,6 +25,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -445,6 +446,26 @@ class Outbox:
     def close(self) -> None:
         """Close the connection. Harmless when repeated."""
         self._db.close()
+
+
+def newest_samples(directory: Path, after_id: int, limit: int) -> list[Row]:
+    """Up to `limit` of the newest samples that wait in `directory`, oldest first, with ids above `after_id`.
+
+    For somebody who only looks: the file is opened for that alone. None where there is no file yet.
+
+    Raises:
+        OutboxError: it cannot be read.
+    """
+    path = directory / FILE_NAME
+    if not path.exists():
+        return []
+    query = f"SELECT id, payload FROM {Stream.TELEMETRY} WHERE id > ? ORDER BY id DESC LIMIT ?"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
+            found = db.execute(query, (after_id, limit)).fetchall()
+    except sqlite3.Error as e:
+        raise OutboxError(f"outbox {path}: {e}; see that this user may read it") from e
+    return [Row(id_, Stream.TELEMETRY, _unpacked(packed)) for id_, packed in reversed(found)]
 
 
 def _unpacked(packed: bytes) -> str:

@@ -11,9 +11,16 @@ log = logging.getLogger(__name__)
 # How often since the start the pins may have been found otherwise than they were left, and put right.
 MOST_CORRECTIONS = 3
 
+# What each relay's pin reads, in the order of the settings: True = high = closed.
+Levels = tuple[bool, bool]
+
 
 class RelayError(SolarshedError, OSError):
-    """The relays are not where they were told to be."""
+    """The relays are not where they were told to be. `levels`: what they read back in the end, None where unknown."""
+
+    def __init__(self, text: str, levels: Levels | None = None) -> None:
+        super().__init__(text)
+        self.levels = levels
 
 
 class Relays:
@@ -43,8 +50,8 @@ class Relays:
                 "other program holds the pin"
             ) from e
 
-    def write(self, position: Position) -> None:
-        """Drive both relays and read them back; once more where that fails.
+    def write(self, position: Position) -> Levels:
+        """Drive both relays and return what they read back; once more where that fails.
 
         Raises:
             RelayError: a write failed twice, a relay reads back otherwise, or the pins had to be put right more than
@@ -53,27 +60,31 @@ class Relays:
         self._notice_disturbance()
         self._level = position is Position.GRID
         try:
-            self._drive()
+            levels = self._drive()
         except RelayError as e:
             self._count(str(e))
-            self._drive()
+            levels = self._drive()
         if self._corrections > MOST_CORRECTIONS:
-            raise RelayError(f"relays put right {self._corrections} times; see that nothing else drives their pins")
+            raise RelayError(
+                f"relays put right {self._corrections} times; see that nothing else drives their pins", levels
+            )
+        return levels
 
     def close(self) -> None:
         """Turn the pins into inputs: the relays open. Harmless when repeated."""
         for output in self._outputs:
             output.close()
 
-    def _drive(self) -> None:
+    def _drive(self) -> Levels:
         try:
             for output in self._outputs:
                 output.value = self._level
         except Exception as e:  # whatever a pin driver raises, the relays' state is unknown
             raise RelayError(f"relays not written: {e}") from e
         levels = self._levels()
-        if levels != [self._level, self._level]:
-            raise RelayError(f"relays told {self._level}, read back {levels}")
+        if levels != (self._level, self._level):
+            raise RelayError(f"relays told {self._level}, read back {list(levels)}", levels)
+        return levels
 
     def _notice_disturbance(self) -> None:
         try:
@@ -81,14 +92,15 @@ class Relays:
         except RelayError as e:
             self._count(str(e))
             return
-        if levels != [self._level, self._level]:
-            self._count(f"relays left {self._level}, found {levels}")
+        if levels != (self._level, self._level):
+            self._count(f"relays left {self._level}, found {list(levels)}")
 
-    def _levels(self) -> list[bool]:
+    def _levels(self) -> Levels:
         try:
-            return [bool(output.value) for output in self._outputs]
+            first, second = (bool(output.value) for output in self._outputs)
         except Exception as e:  # as above
             raise RelayError(f"relays not read: {e}") from e
+        return first, second
 
     def _count(self, what: str) -> None:
         self._corrections += 1

@@ -12,12 +12,13 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from contract import store
 from contract.errors import SolarshedError
 from contract.positions import Position
 from contract.topics import check_thing_name
 from device.chemistry import CHEMISTRIES, ChemistryError, rest_voltage_v
 from device.limits import Limits
-from device.thermometer import ThermometerError, check_sensor_id
+from device.thermometer import Place, ThermometerError, check_sensor_id
 
 DEFAULT_PATH = Path("/etc/solarshed/config.toml")
 
@@ -113,9 +114,13 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Thermometer:
-    """The DS18B20 in the box: its id as the kernel spells it, 28- and twelve hexadecimal digits."""
+    """The DS18B20 in the box: its id as the kernel spells it, 28- and twelve hexadecimal digits.
+
+    `outside_sensor_id`: of another one on the same bus, outside of the box, which decides nothing; "" = none.
+    """
 
     sensor_id: str = "28-000000000000"
+    outside_sensor_id: str = ""
     directory: str = "/sys/bus/w1/devices"
     period_s: float = _number(1.0, 0.1, 30.0)
     stale_after_s: float = _number(10.0, 1.0, 300.0)
@@ -147,8 +152,12 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Site:
-    """Where the shed is, in degrees; with it the battery takes over by daylight only."""
+    """The place, by the name under which its sheds are stored, and where it is, in degrees.
 
+    With the latter the battery takes over by daylight only.
+    """
+
+    name: str = store.DEFAULT_SITE
     latitude_deg: float | None = _optional_number(-90.0, 90.0)
     longitude_deg: float | None = _optional_number(-180.0, 180.0)
 
@@ -341,6 +350,11 @@ def _check_together(settings: Settings) -> None:
             f"box.thermometer_lost_after_s = {box.thermometer_lost_after_s:g} must be above thermometer.stale_after_s "
             f"= {thermometer.stale_after_s:g}; raise the one or lower the other"
         )
+    if thermometer.outside_sensor_id == thermometer.sensor_id:
+        raise SettingsError(
+            f"thermometer.outside_sensor_id = {thermometer.sensor_id!r} is the sensor in the box; write the id of "
+            'another one, or "" for none'
+        )
     if thermometer.stale_after_s <= thermometer.period_s:
         raise SettingsError(
             f"thermometer.stale_after_s = {thermometer.stale_after_s:g} must be above thermometer.period_s = "
@@ -431,8 +445,12 @@ def _value(name: str, f: Field[Any], value: object) -> object:
     text = _typed(name, value, str)
     if not text and f.default:
         raise SettingsError(f'{name} = "" is empty; write one, such as {f.default!r}')
-    if name == "thermometer.sensor_id":
-        _check_sensor_id(text)
+    if name == Place.BOX.setting:
+        _check_sensor_id(text, Place.BOX)
+    if name == Place.OUTSIDE.setting and text:
+        _check_sensor_id(text, Place.OUTSIDE)
+    if name == "site.name":
+        _check_site_name(text)
     if name == "monitor.serial_port" and _NUMBERED_SERIAL_PORT.fullmatch(text):
         raise SettingsError(
             f"{name} = {text!r} may be another adapter after the next start; write the name that "
@@ -475,10 +493,17 @@ def _pins(name: str, value: object) -> tuple[int, int]:
     return (pins[0], pins[1])
 
 
-def _check_sensor_id(text: str) -> None:
+def _check_sensor_id(text: str, place: Place) -> None:
     try:
-        check_sensor_id(text)
+        check_sensor_id(text, place)
     except ThermometerError as e:
+        raise SettingsError(str(e)) from None
+
+
+def _check_site_name(text: str) -> None:
+    try:
+        check_thing_name(text, "site.name")
+    except ValueError as e:
         raise SettingsError(str(e)) from None
 
 

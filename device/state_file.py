@@ -64,13 +64,15 @@ class Resumed:
     """Where a new control process begins.
 
     `starts_at_s`: when its predecessors of this boot were started, monotonic. `alerts`: what was raised and not cleared
-    yet, in whichever boot, and when (see `Journal.raised`). `wishes`: what the owner has asked for.
+    yet, in whichever boot, and when (see `Journal.raised`). `wishes`: what the owner has asked for. `was_in`: where the
+    relays were by the file, in whichever boot; None where nothing is known.
     """
 
     state: State
     starts_at_s: tuple[float, ...]
     alerts: Mapping[Alert, int | None] = field(default_factory=dict)
     wishes: Wishes = NO_WISHES
+    was_in: Position | None = None
 
 
 def text_of(
@@ -128,7 +130,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         fault=kept.fault if kept.fault is RelayFault.STUCK_CLOSED else None,
     )
     if not is_same_boot:
-        return Resumed(surviving, (), kept.alerts, rebooted(kept.wishes))
+        return Resumed(surviving, (), kept.alerts, rebooted(kept.wishes), kept.position)
     state = replace(
         surviving,
         position=kept.position,
@@ -137,7 +139,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
         is_chattering=kept.is_chattering,
         over_temperature_since_s=kept.over_temperature_since_s,
     )
-    return Resumed(state, kept.starts_at_s, kept.alerts, kept.wishes)
+    return Resumed(state, kept.starts_at_s, kept.alerts, kept.wishes, kept.position)
 
 
 def _check_past(kept: _Kept, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The DS18B20 in the relay box, through w1thermsensor, in a thread of its own: one read takes 750 ms or more.
+"""A DS18B20, through w1thermsensor, in a thread of its own: one read takes 750 ms or more.
 
 A read that gives no temperature is counted by its cause. Single ones are normal on a long wire; `is_failing` tells when
 they are more than that.
@@ -74,6 +74,18 @@ MEANING = {
 }
 
 
+class Place(StrEnum):
+    """Where a thermometer is, as the log calls it."""
+
+    BOX = "thermometer"
+    OUTSIDE = "outside thermometer"
+
+    @property
+    def setting(self) -> str:
+        """The setting with its id."""
+        return "thermometer.sensor_id" if self is Place.BOX else "thermometer.outside_sensor_id"
+
+
 class ThermometerError(SolarshedError, ValueError):
     """The thermometer's id cannot be used; the text says why."""
 
@@ -97,6 +109,7 @@ class Thermometer:
         period_s: float,
         stale_after_s: float,
         on_sample: Callable[[float], None] | None = None,
+        place: Place = Place.BOX,
     ) -> None:
         """Start reading the sensor with this id, and no other.
 
@@ -107,7 +120,8 @@ class Thermometer:
             ThermometerError: the id is not that of a DS18B20.
         """
         self._id = sensor_id
-        self._serial_number = _serial_number(sensor_id)
+        self._place = place
+        self._serial_number = _serial_number(sensor_id, place)
         self._directory = Path(directory)
         self._sensor_class = _sensor_class(self._directory)
         self._period_s = period_s
@@ -121,7 +135,7 @@ class Thermometer:
         self._failures_in_a_row = 0
         self._failing = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="thermometer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=place, daemon=True)
         self._thread.start()
 
     def reading(self, now_s: float) -> Reading | None:
@@ -187,37 +201,49 @@ class Thermometer:
 
     def _watch(self, now_s: float) -> None:
         with self._lock:
-            if not self._hangs and self._began_s is not None and now_s - self._began_s > _HUNG_AFTER_S:
-                self._hangs = True
-                self._failed(Cause.TIMEOUT, is_failing=True)
+            hangs = not self._hangs and self._began_s is not None and now_s - self._began_s > _HUNG_AFTER_S
+            self._hangs = self._hangs or hangs
+            begins = hangs and self._begins_to_fail()
+        if hangs:
+            self._failed(Cause.TIMEOUT, begins=begins)
 
     def _end(self, cause: Cause | None, now_s: float) -> bool:
         """The end of a read. Whether it gave a temperature that may be used: not after a hang, it may be an old one."""
         self._watch(now_s)
         with self._lock:
             hung, self._hangs, self._began_s = self._hangs, False, None
-        if hung:
-            return False
+            if hung:
+                return False
+            was_failing = self._failing
+            if cause is None:
+                self._failing, self._failures_in_a_row = False, 0
+            else:
+                self._failures_in_a_row += 1
+            begins = self._failures_in_a_row > _MOST_FAILURES_IN_A_ROW and self._begins_to_fail()
         if cause is not None:
-            self._failures_in_a_row += 1
-            self._failed(cause, is_failing=self._failures_in_a_row > _MOST_FAILURES_IN_A_ROW)
+            self._failed(cause, begins=begins)
             return False
-        if self._failing:
-            log.info("thermometer %s reads again", self._id)
-        self._failing, self._failures_in_a_row = False, 0
+        if was_failing:
+            log.info("%s %s reads again", self._place, self._id)
         return True
 
-    def _failed(self, cause: Cause, *, is_failing: bool) -> None:
-        if is_failing and not self._failing:
-            self._failing = True
+    def _begins_to_fail(self) -> bool:
+        """Whether it was not failing before. The caller holds the lock."""
+        was_failing, self._failing = self._failing, True
+        return not was_failing
+
+    def _failed(self, cause: Cause, *, begins: bool) -> None:
+        # Without the lock: listing the bus or the log may take its time, and whoever decides asks `is_failing`.
+        if begins:
             self._warn(cause)
-        self.errors = self.errors + Counter([cause])
+        with self._lock:
+            self.errors = self.errors + Counter([cause])
 
     def _warn(self, cause: Cause) -> None:
         meaning = MEANING[cause]
         if cause is Cause.MISSING:
-            meaning = f"{meaning}, {_others(self._directory, self._id)}"
-        log.warning("thermometer %s gives no temperature (%s): %s", self._id, cause, meaning)
+            meaning = f"{meaning}, {_others(self._directory, self._id, self._place)}"
+        log.warning("%s %s gives no temperature (%s): %s", self._place, self._id, cause, meaning)
 
 
 def is_plausible_temperature(value_c: float) -> bool:
@@ -225,7 +251,7 @@ def is_plausible_temperature(value_c: float) -> bool:
     return _LEAST_C <= value_c <= _MOST_C and value_c != _POWER_ON_C
 
 
-def _others(directory: Path, sensor_id: str) -> str:
+def _others(directory: Path, sensor_id: str, place: Place) -> str:
     """Which sensors are there instead, in words."""
     try:
         names = {path.name for path in directory.iterdir()} - {sensor_id}
@@ -234,10 +260,11 @@ def _others(directory: Path, sensor_id: str) -> str:
     ids = sorted(filter(_ANY_SENSOR_ID.fullmatch, names))
     if not ids:
         return "and no other one is; see the plug, and `solarshed doctor`"
-    return f"which has {', '.join(ids)}; if that is the one in the box, write it as thermometer.sensor_id"
+    where = "in the box" if place is Place.BOX else "outside"
+    return f"which has {', '.join(ids)}; if that is the one {where}, write it as {place.setting}"
 
 
-def check_sensor_id(sensor_id: str) -> None:
+def check_sensor_id(sensor_id: str, place: Place = Place.BOX) -> None:
     """See that this can be a DS18B20's id, as the kernel spells it.
 
     Raises:
@@ -245,13 +272,13 @@ def check_sensor_id(sensor_id: str) -> None:
     """
     if not _SENSOR_ID.fullmatch(sensor_id):
         raise ThermometerError(
-            f"thermometer.sensor_id = {sensor_id!r} is not a DS18B20's; write 28- and twelve hexadecimal digits, "
+            f"{place.setting} = {sensor_id!r} is not a DS18B20's; write 28- and twelve hexadecimal digits, "
             "as `ls /sys/bus/w1/devices` shows it, in small letters"
         )
 
 
-def _serial_number(sensor_id: str) -> str:
-    check_sensor_id(sensor_id)
+def _serial_number(sensor_id: str, place: Place) -> str:
+    check_sensor_id(sensor_id, place)
     return sensor_id.removeprefix("28-")
 
 

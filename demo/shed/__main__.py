@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="chooses weather and load (%(default)s)")
     parser.add_argument("--relay-pins", type=int, nargs="+", default=[17, 27], help="GPIO numbers (%(default)s)")
     parser.add_argument("--state-file", type=Path, help="where the true state is written as JSON")
+    parser.add_argument("--weather-file", type=Path, help="where the cloud cover is written, as control reads it")
     return parser
 
 
@@ -53,6 +54,7 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
         relay_pins=tuple(arguments.relay_pins),
         seed=arguments.seed,
         state_file=arguments.state_file,
+        weather_file=arguments.weather_file,
     )
 
 

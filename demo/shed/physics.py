@@ -79,6 +79,7 @@ class ShedState:
     ac_output_voltage_v: float
     low_battery_cut_out: bool
     ambient_c: float
+    cloud_cover: float
     box_temperature_c: float
     fan_working: bool
     grid_present: bool
@@ -248,6 +249,7 @@ class Shed:
             ac_output_voltage_v=self._ac_input_voltage_v() if is_on_grid else output_v,
             low_battery_cut_out=self.inverter.is_cut_out,
             ambient_c=self.weather.ambient_c(self.time_s),
+            cloud_cover=self.weather.cloud_cover(day_number(self.time_s)),
             box_temperature_c=self.box.temperature_c,
             fan_working=self.fan_working,
             grid_present=self.grid_present,

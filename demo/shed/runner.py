@@ -17,7 +17,7 @@ from demo.shed.physics import LONGEST_STEP_S, Shed, ShedSettings, ShedState
 from demo.shed.pins import PinsView
 from demo.shed.scenario import FanStory, Scenario
 from demo.shed.serial_line import SerialLine
-from demo.shed.thermometer import Thermometer
+from demo.shed.thermometer import OUTSIDE_SENSOR_ID, Thermometer
 from device.stopping import StopRequest
 
 THERMOMETER_INTERVAL_S = 0.5
@@ -36,6 +36,8 @@ class RunSettings:
     relay_pins: tuple[int, ...] = (17, 27)
     seed: int = 1
     state_file: Path | None = None
+    # Where a program of the owner's would say how much of the sky is cloud, for control to read.
+    weather_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.speed <= 0.0:
@@ -77,15 +79,18 @@ class Runner:
         self._settings = settings
         self._say = say
         settings.directory.mkdir(parents=True, exist_ok=True)
+        if settings.weather_file:
+            settings.weather_file.parent.mkdir(parents=True, exist_ok=True)
         self._story = Story(settings.scenario, settings.seed, self._tell)
         self._pins_file = settings.directory / "pins"
         self._pins = PinsView(self._pins_file)
         self._line = SerialLine(settings.directory / "mate")
         self._w1 = settings.directory / "w1"
         self._thermometer = Thermometer(self._w1)
+        self._outside = Thermometer(self._w1, OUTSIDE_SENSOR_ID)
         self._bursts = 0
         self._thermometer_due_s = 0.0
-        self._show_temperature_and_state()
+        self._show_weather_and_state()
 
     def tick(self, elapsed_s: float) -> None:
         """Let `elapsed_s` real seconds pass in the shed, then show its state."""
@@ -94,26 +99,31 @@ class Runner:
         self._line.send(burst(self._story.shed.state, self._bursts))
         self._bursts += 1
         self._thermometer_due_s -= elapsed_s
-        self._show_temperature_and_state()
+        self._show_weather_and_state()
 
     def close(self) -> None:
-        """Remove the line, the thermometer, the pins and the state file."""
+        """Remove the line, the thermometers, the pins and both files."""
         self._line.close()
         self._thermometer.close()
+        self._outside.close()
         with contextlib.suppress(OSError):
             self._w1.rmdir()
         self._pins.close()
         self._pins_file.unlink(missing_ok=True)
-        if self._settings.state_file:
-            self._settings.state_file.unlink(missing_ok=True)
+        for file in (self._settings.state_file, self._settings.weather_file):
+            if file:
+                file.unlink(missing_ok=True)
 
-    def _show_temperature_and_state(self) -> None:
+    def _show_weather_and_state(self) -> None:
         state = self._story.shed.state
         if self._thermometer_due_s <= 0.0:
             self._thermometer.write(state.box_temperature_c)
+            self._outside.write(state.ambient_c)
             self._thermometer_due_s = THERMOMETER_INTERVAL_S
         if self._settings.state_file:
             _replace_json(self._settings.state_file, true_state(state))
+        if self._settings.weather_file:
+            _replace_json(self._settings.weather_file, {"cloud_cover_percent": round(state.cloud_cover * 100.0)})
 
     def _tell(self, state: ShedState, event: str) -> None:
         time_text = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 SENSOR_ID = "000005e2fdc3"
+OUTSIDE_SENSOR_ID = "000005e2fe71"
 LEAST_C, MOST_C = -55.0, 125.0
 
 _ALARM_AND_12_BIT = bytes.fromhex("4b467fff")

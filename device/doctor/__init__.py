@@ -13,7 +13,7 @@ from typing import TextIO
 from device.doctor.cloud import check_certificate, check_endpoint
 from device.doctor.finding import Finding, Verdict, failed, halves, ok, skipped
 from device.doctor.machine import Machine
-from device.doctor.one_wire import check_bus, check_thermometer
+from device.doctor.one_wire import check_bus, check_outside_thermometer, check_thermometer
 from device.doctor.pi import check_clock, check_gpio, check_pi, check_state_directory
 from device.doctor.serial_mate import check_battery_monitor, check_port
 from device.health import pi_health
@@ -51,6 +51,8 @@ def _checks(settings: Settings | None, machine: Machine) -> Iterator[tuple[str, 
     yield "state directory", lambda: check_state_directory(settings.state_directory, machine)
     yield "1-wire bus", lambda: check_bus(Path(settings.thermometer.directory))
     yield "thermometer", lambda: check_thermometer(settings.thermometer, machine)
+    if settings.thermometer.outside_sensor_id:
+        yield "outside sensor", lambda: check_outside_thermometer(settings.thermometer, machine)
     yield "serial port", lambda: check_port(settings.monitor.serial_port, machine)
     yield "battery monitor", lambda: check_battery_monitor(settings.monitor, machine)
     yield "relays", lambda: check_gpio(settings.relays.pins, machine)

@@ -1,12 +1,13 @@
 """The 1-wire bus and the thermometer on it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from device.doctor.finding import Finding, failed, halves, ok
+from device.doctor.finding import Finding, Verdict, failed, halves, ok
 from device.doctor.machine import Machine, names_in
 from device.settings import Thermometer
-from device.thermometer import MEANING, Cause, ThermometerError
+from device.thermometer import MEANING, Cause, Place, ThermometerError
 from device.thermometer import Thermometer as ThermometerReader
 
 _BOOT_CONFIG = "/boot/firmware/config.txt"
@@ -33,27 +34,34 @@ def check_bus(directory: Path) -> Finding:
     return ok(f"{', '.join(sensors)} on the bus")
 
 
-def check_thermometer(thermometer: Thermometer, machine: Machine) -> Finding:
-    """Whether the sensor in the settings reads as control reads it."""
+def check_thermometer(thermometer: Thermometer, machine: Machine, place: Place = Place.BOX) -> Finding:
+    """Whether the sensor that the settings have for this place reads as control reads it."""
+    sensor_id = thermometer.sensor_id if place is Place.BOX else thermometer.outside_sensor_id
     present = [name for name in names_in(Path(thermometer.directory)) or [] if name.startswith("28-")]
     try:
-        reader = ThermometerReader(thermometer.sensor_id, thermometer.directory, 0.1, machine.thermometer_wait_s)
+        reader = ThermometerReader(sensor_id, thermometer.directory, 0.1, machine.thermometer_wait_s, place=place)
     except ThermometerError as e:
         return failed(*halves(str(e), ""))
     try:
-        if thermometer.sensor_id not in present:
+        if sensor_id not in present:
             return failed(
-                f"thermometer.sensor_id {thermometer.sensor_id} is not on the bus",
+                f"{place.setting} {sensor_id} is not on the bus",
                 f"write one that is: {', '.join(present)}" if present else "see the 1-wire bus above",
             )
         celsius = _first_temperature(reader, machine.thermometer_wait_s)
     finally:
         reader.close()
     if celsius is not None:
-        return ok(f"{thermometer.sensor_id} reads {celsius:.1f} C ({celsius * 1.8 + 32.0:.1f} F)")
+        return ok(f"{sensor_id} reads {celsius:.1f} C ({celsius * 1.8 + 32.0:.1f} F)")
     cause = max(reader.errors, key=lambda cause: reader.errors[cause], default=Cause.TIMEOUT)
     meaning, remedy = halves(MEANING[cause], "see that the plug sits firmly; the kernel finds it again by itself")
-    return failed(f"{thermometer.sensor_id} does not read: {meaning}", remedy)
+    return failed(f"{sensor_id} does not read: {meaning}", remedy)
+
+
+def check_outside_thermometer(thermometer: Thermometer, machine: Machine) -> Finding:
+    """The same of the sensor outside, which is no more than a warning: nothing is decided by it."""
+    finding = check_thermometer(thermometer, machine, Place.OUTSIDE)
+    return replace(finding, verdict=Verdict.WARNING) if finding.verdict is Verdict.FAILED else finding
 
 
 def _first_temperature(reader: ThermometerReader, wait_s: float) -> float | None:

@@ -30,6 +30,8 @@ ALARM_METRICS = 10
 SECRETS = 1
 SCHEDULES = 2
 MEMORY_STORE_HOURS = 7 * 24
+ROLLUP_EVERY_HOURS = 3
+ROLLUP_WINDOW_HOURS = 48
 STATUS_DAYS = 30
 
 # What S3 lists, and what SQS gives and deletes, in one call.
@@ -200,7 +202,17 @@ class _Fleet:
         in_memory_gb = gb_a_month * MEMORY_STORE_HOURS / HOURS
         yield Metered("Timestream, memory store", "timestream.memory", in_memory_gb * HOURS)
         yield Metered("Timestream, magnetic store", "timestream.magnetic", gb_a_month * assumed.months_kept)
+        yield from self._roll_ups()
         questions = DAYS * assumed.dashboard_hours_a_day * 3600 / assumed.dashboard_asks_every_s
         tcu_hours = questions * assumed.query_s / 3600 * assumed.query_tcu
         yield Metered(DASHBOARD, "timestream.tcu", tcu_hours)
         yield Metered("Data to the internet", "transfer.gb", devices * month.shadow_answers.bytes / _GB)
+
+    def _roll_ups(self) -> Iterator[Metered]:
+        """Each run is a query, and writes every hour that it goes back, of each source, anew. What they keep is not
+        counted: a sixtieth of the samples."""
+        row, runs = "Timestream, hourly roll-ups", HOURS / ROLLUP_EVERY_HOURS
+        yield Metered(row, "timestream.tcu", runs * self._assumed.query_s / 3600 * self._assumed.query_tcu)
+        sources = self._month.points / max(1, self._month.samples)
+        yield Metered(row, "timestream.writes", self._devices * sources * runs * ROLLUP_WINDOW_HOURS)
+        yield Metered(row, "sns.publishes", runs)

@@ -160,6 +160,7 @@ class _Device:
             limits,
             sample_interval_s=settings.control.sample_interval_s,
             heartbeat_interval_s=settings.control.heartbeat_interval_s,
+            site=settings.site.name,
         )
         shed = Shed(limits.band_v)
         self._loop = Loop(shed, shed, self, limits, initial_state(begin_s))
@@ -306,7 +307,7 @@ def record_bytes(point: Point) -> int:
 
     Source: Timestream for LiveAnalytics developer guide, "Metering and cost optimization", Writes.
     """
-    dimensions = (("thing", point.thing), ("source", point.source))
+    dimensions = (("site", point.site), ("thing", point.thing), ("source", point.source))
     return 8 + sum(_length(text) for pair in dimensions for text in pair) + _length(point.measure) + _values(point)
 
 

@@ -42,6 +42,7 @@ _SECRETS = "https://aws.amazon.com/secrets-manager/pricing/"
 _EVENTBRIDGE = "https://aws.amazon.com/eventbridge/pricing/"
 _CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 _TIMESTREAM = "https://aws.amazon.com/timestream/pricing/"
+_PRIVATE_LINK = "https://aws.amazon.com/privatelink/pricing/"
 _TRANSFER = "https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer"
 _MANAGED_GRAFANA = "https://aws.amazon.com/grafana/pricing/"
 _GRAFANA_CLOUD = "https://grafana.com/pricing/"
@@ -88,4 +89,8 @@ APART: dict[str, Price] = {
     # AWS's agent-toolkit-for-aws names it as the least that the service costs.
     "Timestream for InfluxDB, one db.influx.medium": Price(95.0, 1, "month", _TIMESTREAM, "2026", seen=True),
     "Timestream for InfluxDB, storage": Price(0.10, 1, "GB-month", _TIMESTREAM, "2025-06", seen=False),
+    # 720 hours at 0.01. Seen is only that it is paid by the hour and zone, and 0.01 for each GB besides.
+    "InfluxDB, Secrets Manager's endpoint in its network": Price(
+        7.20, 1, "month", _PRIVATE_LINK, "2025-06", seen=False
+    ),
 }

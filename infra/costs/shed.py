@@ -14,6 +14,7 @@ from device.loop import Seen
 from device.mate import FndcPage, FxPage, MxPage
 from device.outbox import Dropped
 from device.readings import AcMode, Reading, Readings, best_voltage
+from device.relays import Levels
 
 CYCLE_DAYS = 3
 DAY_S = 86_400
@@ -63,10 +64,12 @@ class Shed:
         self._moved_at_s = -math.inf
         self._now_s = 0.0
 
-    def write(self, position: Position) -> None:
-        """Move the relays."""
+    def write(self, position: Position) -> Levels:
+        """Move the relays, which obey."""
         if position is not self._position:
             self._position, self._moved_at_s = position, self._now_s
+        is_closed = position is Position.GRID
+        return is_closed, is_closed
 
     def seen(self, now_s: float) -> Seen:
         """What control would have read at `now_s`. Each device has sent its page within the last second."""

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from device import settings
 from infra.costs.assumed import ASSUMED
-from infra.costs.calls import DASHBOARD, MEMORY_STORE_HOURS, Metered, metered
+from infra.costs.calls import DASHBOARD, MEMORY_STORE_HOURS, ROLLUP_EVERY_HOURS, Metered, metered
 from infra.costs.month import CONNECTIONS_A_DAY, DAYS, DeviceMonth, count_month
 from infra.costs.prices import APART, COMPILED, PRICES, REGION, UNDATED
 from infra.costs.shed import CYCLE_DAYS
@@ -141,6 +141,8 @@ def _assumptions() -> list[str]:
         "IoT Core: a shadow operation is metered by the reported state, without its timestamps",
         f"Timestream: a record is metered as one, however many measures it has; {MEMORY_STORE_HOURS // 24} days in the "
         f"memory store, {a.months_kept} months in the magnetic store (it fills for 60)",
+        f"Timestream: the hourly table is brought up to date every {ROLLUP_EVERY_HOURS} h, by a query as long as a "
+        "dashboard's; for the account, not for each device",
         f"Timestream: one dashboard, {a.dashboard_hours_a_day:g} h a day, asks every {a.dashboard_asks_every_s:g} s; "
         f"{a.query_tcu} TCU for {a.query_s:g} s each time; for the account, not for each device",
         "no e-mail, no dead letters, no rejected records, nobody wishes for an override; no tax, no support plan",

@@ -16,6 +16,7 @@ from demo.shed.pins import HIGH, open_pins
 from demo.shed.runner import Runner, RunSettings
 from demo.shed.scenario import SCENARIOS
 from demo.shed.serial_line import MOST_UNREAD_BYTES, SerialLine
+from demo.shed.thermometer import OUTSIDE_SENSOR_ID, SENSOR_ID
 
 PAGE_BYTES = 49
 
@@ -94,6 +95,24 @@ def test_the_state_file_shows_the_simulated_hour(runner: Runner, tmp_path: Path)
 
     assert set(state) == {"day", "hour", "soc_percent", "sun", "fan_working"}
     assert (state["day"], state["hour"]) == (1, 19.0)
+
+
+def test_the_air_outside_is_on_the_same_bus_and_the_clouds_are_in_a_file(tmp_path: Path) -> None:
+    weather_file = tmp_path / "run/weather.json"
+    runner = Runner(RunSettings(tmp_path / "shed", SCENARIOS["calm"], weather_file=weather_file), lambda _: None)
+    try:
+        for _ in range(4):
+            runner.tick(0.25)
+        outside = (tmp_path / f"shed/w1/28-{OUTSIDE_SENSOR_ID}/w1_slave").read_text()
+        box = (tmp_path / f"shed/w1/28-{SENSOR_ID}/w1_slave").read_text()
+        clouds = json.loads(weather_file.read_text())
+    finally:
+        runner.close()
+
+    outside_c, box_c = (int(text.rpartition("t=")[2]) / 1000 for text in (outside, box))
+    assert 14.5 <= outside_c < box_c
+    assert clouds == {"cloud_cover_percent": 25}
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_machine_that_slept_does_not_simulate_the_days_it_missed(runner: Runner, tmp_path: Path) -> None:

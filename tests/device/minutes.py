@@ -109,7 +109,7 @@ class Minutes:
             is_daylight=sun > 0.0,
         )
         counts = {"pages_refused": int(day * 4), "thermometer_errors": int(day * 2), "samples_dropped": 0}
-        return Seen(readings, pages=pages, health=self._health(now_s), counts=counts)
+        return Seen(readings, pages=pages, health=self._health(now_s), counts=counts, relay_levels=(False, False))
 
     def _timed(self, page: FxPage | MxPage | FndcPage) -> TimedPage:
         return TimedPage(page, self._clock.now_s - 0.3)

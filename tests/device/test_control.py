@@ -6,11 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from contract.positions import Position, Reason
 from demo.shed.pins import PINS_VARIABLE
+from demo.shed.thermometer import OUTSIDE_SENSOR_ID, Thermometer
+from device import state_file
+from device.observe import initial_state
 from device.outbox import FILE_NAME, Stream
 from tests.bench.reaction import FifoThermometer
 from tests.device import running
@@ -45,6 +51,75 @@ def test_a_low_battery_closes_both_relays_and_a_recovered_one_opens_them(shed: S
     assert at_the_change["measures"]["box_temperature_c"] == COOL_C
     assert at_the_change["devices"].keys() == {"fx1", "mx2", "pi0"}
     assert "GRID: battery_low" in shed.words
+
+
+WITH_MORE = running.CONFIG.replace(
+    "[thermometer]", f'[thermometer]\noutside_sensor_id = "28-{OUTSIDE_SENSOR_ID}"'
+).replace("[relays]", '[site]\nname = "cabin"\n[relays]')
+
+
+def test_a_sample_says_all_that_the_store_has_columns_for(
+    shed: Shed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "CONFIG", WITH_MORE)
+    Thermometer(tmp_path / "w1", OUTSIDE_SENSOR_ID).write(-3.25)
+    shed.runtime.mkdir()
+    (shed.runtime / "weather.json").write_text(f'{{"cloud_cover_percent": 40, "time": {round(time.time())}}}')
+    on_grid = replace(initial_state(5.0), position=Position.GRID)
+    state_file.write(shed.state, state_file.text_of(on_grid, Reason.BATTERY_LOW, "another boot", ()))
+    shed.mate.voltage_v = LOW_V
+
+    shed.start()
+    until(shed.on_grid)
+    until(lambda: "outside_temperature_c" in shed.rows(Stream.TELEMETRY)[-1]["measures"])
+
+    rows = shed.rows(Stream.TELEMETRY)
+    closed = next(row for row in rows if row["position"] == "grid")
+    assert {row["site"] for row in rows} == {"cabin"}
+    # The relays have opened since the boot before.
+    assert rows[0]["transfer"].startswith("battery: ")
+    assert [row["transfer"] for row in rows[1:] if "transfer" in row] == ["grid: battery_low"]
+    assert closed["transfer"] == "grid: battery_low"
+    assert "raised battery_low" in [row.get("alert_changes") for row in rows]
+    assert (rows[0]["measures"]["ssr_1_closed"], rows[0]["measures"]["ssr_2_closed"]) == (0.0, 0.0)
+    assert (closed["measures"]["ssr_1_closed"], closed["measures"]["ssr_2_closed"]) == (1.0, 1.0)
+    assert rows[-1]["measures"]["outside_temperature_c"] == -3.25
+    assert rows[-1]["measures"]["cloud_cover_percent"] == 40.0
+    assert rows[-1]["devices"]["pi0"]["outside_thermometer_errors"] == 0
+
+
+def test_T10_a_thermometer_outside_that_hangs_delays_no_decision(
+    shed: Shed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "CONFIG", WITH_MORE)
+    hung = tmp_path / f"w1/28-{OUTSIDE_SENSOR_ID}/w1_slave"
+    hung.parent.mkdir()
+    os.mkfifo(hung)  # opening it waits for a writer
+    shed.mate.voltage_v = LOW_V
+
+    shed.start()
+    until(shed.on_grid)
+    ends: list[int] = []
+    until(lambda: _opens(hung, ends))  # from now on it is read, and says nothing
+    shed.thermometer.write(HOT_C)
+    heated_s = time.monotonic()
+    until(shed.on_battery)
+    opened_s = time.monotonic()
+    until(lambda: shed.rows(Stream.TELEMETRY)[-1]["reason"] == "over_temperature")
+
+    newest = shed.rows(Stream.TELEMETRY)[-1]
+    assert opened_s - heated_s < 2.0
+    assert newest["measures"]["box_temperature_c"] == HOT_C
+    assert "outside_temperature_c" not in newest["measures"]
+    assert {row["alert"] for row in shed.rows(Stream.ALERT)} == {"battery_low", "over_temperature"}
+    assert shed.stop() == 0
+    os.close(ends[0])
+
+
+def _opens(pipe: Path, ends: list[int]) -> bool:
+    with suppress(OSError):  # as long as nobody reads it
+        ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    return bool(ends)
 
 
 def test_a_hot_box_opens_both_relays_though_the_battery_is_low(shed: Shed) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from contract.alerts import SEVERITY, Alert
 from contract.positions import Position, Reason
-from contract.store import DECISION_MEASURES
+from contract.store import DECISION_MEASURES, SSR_1, SSR_2
 from device.battery_monitor import TimedPage
 from device.decide import Decision
 from device.health import Health
@@ -15,6 +15,7 @@ from device.loop import Seen
 from device.mate import FndcPage, FxPage, MxPage
 from device.override import Override
 from device.readings import AcMode, AcReading, Reading, Readings
+from device.relays import Levels
 from tests.device.bench import state_of
 from tests.device.limits import LIMITS
 
@@ -186,7 +187,114 @@ def test_a_sample_says_what_was_seen_and_decided() -> None:
         },
         "inputs": {"battery_voltage_source": "mx2", "box_temperature_source": "28-1"},
         "devices": {},
+        "site": "home",
+        "alert_changes": "raised battery_low",
     }
+
+
+def test_a_sample_names_the_site_of_the_settings() -> None:
+    bench = Bench()
+    bench.journal = Journal(
+        bench.clock, "boot-1", LIMITS, sample_interval_s=60.0, heartbeat_interval_s=300.0, site="cabin"
+    )
+
+    assert parsed(bench.record(HOLD).sample)["site"] == "cabin"
+
+
+def test_the_sample_at_which_the_position_changed_says_where_to_and_why_and_no_other_does() -> None:
+    bench = Bench()
+
+    samples = []
+    for each in (HOLD, LOW, LOW, RECOVERED, HOLD, TOO_HOT):
+        samples.append(parsed(bench.record(each).sample))
+        bench.clock.now_s += 60.0
+
+    assert [sample.get("transfer") for sample in samples] == [
+        None,
+        "grid: battery_low",
+        None,
+        "battery: battery_recovered",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("was_in", "transfer"),
+    [(Position.GRID, "battery: hold"), (Position.BATTERY, None), (None, None)],
+    ids=["grid", "battery", "nothing_known"],
+)
+def test_the_first_sample_says_whether_the_relays_moved_since_the_process_before(
+    was_in: Position | None, transfer: str | None
+) -> None:
+    bench = Bench()
+    bench.journal = Journal(
+        bench.clock, "boot-1", LIMITS, sample_interval_s=60.0, heartbeat_interval_s=300.0, was_in=was_in
+    )
+
+    first, second = bench.record(HOLD), bench.record(LOW)
+
+    assert parsed(first.sample).get("transfer") == transfer
+    assert parsed(second.sample)["transfer"] == "grid: battery_low"
+
+
+def test_a_transfer_whose_sample_could_not_be_made_is_in_the_next_one() -> None:
+    bench = Bench()
+    bench.record(HOLD)
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        bench.journal.record(LOW, Seen(Readings(), cloud_cover_percent=float("nan")))
+    entry = bench.record(LOW)
+
+    assert parsed(entry.sample)["transfer"] == "grid: battery_low"
+    assert not entry.is_routine
+
+
+def test_the_sample_at_which_alerts_were_raised_or_cleared_says_which() -> None:
+    bench = Bench()
+
+    samples = []
+    for each in (HOLD, TOO_HOT_AND_LOW, TOO_HOT_AND_LOW, LOW, HOLD):
+        samples.append(parsed(bench.record(each).sample))
+        bench.clock.now_s += 60.0
+
+    assert [sample.get("alert_changes") for sample in samples] == [
+        None,
+        "raised battery_low, raised over_temperature",
+        None,
+        "cleared over_temperature",
+        "cleared battery_low",
+    ]
+
+
+def test_what_is_raised_and_cleared_at_once_is_one_text_with_a_word_for_each() -> None:
+    bench = Bench()
+    bench.record(TOO_HOT)
+
+    assert parsed(bench.record(LOW).sample)["alert_changes"] == "raised battery_low, cleared over_temperature"
+
+
+@pytest.mark.parametrize(
+    ("levels", "measures"),
+    [
+        ((True, False), {"ssr_1_closed": 1.0, "ssr_2_closed": 0.0}),
+        ((False, True), {"ssr_1_closed": 0.0, "ssr_2_closed": 1.0}),
+        (None, {}),
+    ],
+    ids=["first", "second", "unknown"],
+)
+def test_each_relay_is_shown_as_its_pin_read_back(levels: Levels | None, measures: dict[str, float]) -> None:
+    sample = parsed(Bench().journal.record(HOLD, Seen(Readings(), relay_levels=levels)).sample)
+
+    assert {name: value for name, value in sample["measures"].items() if name.startswith("ssr")} == measures
+
+
+def test_the_temperature_outside_and_the_clouds_are_measures_where_they_are_known() -> None:
+    seen = Seen(Readings(), outside_temperature_c=Reading(-3.25, 499.0, "28-2"), cloud_cover_percent=40.0)
+
+    measures = parsed(Bench().journal.record(HOLD, seen).sample)["measures"]
+
+    assert (measures["outside_temperature_c"], measures["cloud_cover_percent"]) == (-3.25, 40.0)
 
 
 def test_the_inputs_say_where_they_came_from_and_what_is_no_number() -> None:
@@ -434,7 +542,17 @@ def test_the_battery_current_is_the_signed_sum_of_the_fitted_shunts() -> None:
 
 
 def test_every_measure_of_a_sample_is_one_that_the_store_knows() -> None:
-    assert measures_of(fx(), mx(), fndc()).keys() | {"next_change_in_s"} == set(DECISION_MEASURES)
+    seen = Seen(
+        Readings(Reading(51.0, 499.0, "mx2"), Reading(24.0, 499.0, "28-1")),
+        pages=tuple(TimedPage(page, 499.0) for page in (fx(), mx(), fndc())),
+        outside_temperature_c=Reading(10.0, 499.0, "28-2"),
+        cloud_cover_percent=40.0,
+        relay_levels=(False, False),
+    )
+
+    measures = parsed(Bench().journal.record(replace(HOLD, next_change_at_s=600.0), seen).sample)["measures"]
+
+    assert measures.keys() == {*DECISION_MEASURES, SSR_1, SSR_2}
 
 
 def test_I6_a_measure_that_is_not_finite_is_never_published() -> None:

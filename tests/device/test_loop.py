@@ -8,7 +8,7 @@ from device.decide import Decision
 from device.loop import MOST_FAILURES, Loop, Seen
 from device.observe import RelayFault, initial_state
 from device.readings import Reading, Readings
-from device.relays import RelayError
+from device.relays import Levels, RelayError
 from tests.device.limits import LIMITS
 
 QUICK = replace(LIMITS, low_hold_s=0.0, least_time_on_battery_s=0.0)
@@ -21,6 +21,8 @@ class Bench:
         self.voltage_v = 49.0
         self.temperature_c = 20.0
         self.failing: set[Position] = set()
+        self.levels: Levels | None = (False, False)
+        self.recorded_levels: list[Levels | None] = []
         self.broken_sensors = False
         self.broken_recorder = False
         self.written: list[Position] = []
@@ -35,16 +37,18 @@ class Bench:
         readings = Readings(Reading(self.voltage_v, now_s, "mx2"), Reading(self.temperature_c, now_s, "28-1"))
         return Seen(readings, alerts=self.alerts)
 
-    def write(self, position: Position) -> None:
+    def write(self, position: Position) -> Levels | None:
         self.written.append(position)
         if position in self.failing:
-            raise RelayError("relays read back otherwise")
+            raise RelayError("relays read back otherwise", self.levels)
+        return self.levels
 
     def record(self, decision: Decision, seen: Seen) -> None:
         if self.broken_recorder:
             raise ValueError("cannot be encoded")
         self.recorded.append(decision)
         self.recorded_alerts.append(seen.alerts)
+        self.recorded_levels.append(seen.relay_levels)
 
     def reasons(self) -> list[Reason]:
         return [decision.reason for decision in self.recorded]
@@ -98,6 +102,30 @@ def test_relays_that_cannot_be_opened_either_are_told_to_at_every_tick_and_compl
     assert bench.written[0] is Position.GRID
     assert set(bench.written[1:]) == {Position.BATTERY}
     assert caplog.text.count("to be kept open") == 1
+
+
+def test_what_the_pins_read_back_is_recorded_with_the_decision_that_was_carried_out(bench: Bench) -> None:
+    bench.recorded_levels = []
+
+    for levels in ((True, True), None):
+        bench.levels = levels
+        bench.loop.tick(2.0)
+
+    assert bench.recorded_levels == [(True, True), None]
+
+
+def test_relays_that_disobey_are_recorded_as_they_are(bench: Bench) -> None:
+    bench.recorded_levels = []
+    bench.failing = {Position.GRID, Position.BATTERY}
+    bench.levels = (True, False)
+
+    decision = bench.loop.tick(2.0)
+    bench.broken_sensors = True
+    bench.levels = None
+    bench.loop.tick(3.0)
+
+    assert decision.position is Position.BATTERY
+    assert bench.recorded_levels == [(True, False), None]
 
 
 def test_relays_that_fail_do_not_make_the_loop_blind_to_heat(bench: Bench) -> None:

@@ -82,6 +82,14 @@ def test_both_relays_move_together_and_only_when_told(factory: MockFactory) -> N
     relays.close()
 
 
+def test_a_write_returns_what_the_pins_read_back(factory: MockFactory) -> None:
+    relays = Relays(PINS)
+
+    assert relays.write(Position.GRID) == (True, True)
+    assert relays.write(Position.BATTERY) == (False, False)
+    relays.close()
+
+
 def test_a_disturbed_pin_is_put_right_by_the_next_write(factory: MockFactory) -> None:
     relays = Relays(PINS)
     relays.write(Position.GRID)
@@ -97,8 +105,9 @@ def test_R9_a_relay_that_reads_back_otherwise_is_an_error() -> None:
     factory = use(StuckLowPin)
     relays = Relays(PINS)
 
-    with pytest.raises(RelayError, match=r"relays told True, read back \[True, False\]"):
+    with pytest.raises(RelayError, match=r"relays told True, read back \[True, False\]") as caught:
         relays.write(Position.GRID)
+    assert caught.value.levels == (True, False)
     relays.write(Position.BATTERY)
 
     assert not factory.pin(17).state
@@ -109,8 +118,9 @@ def test_R8_a_write_that_raises_is_an_error_of_the_relays_and_the_next_one_still
     factory = use(BrokenPin)
     relays = Relays(PINS)
 
-    with pytest.raises(RelayError, match="relays not written: a driver's own kind of error"):
+    with pytest.raises(RelayError, match="relays not written: a driver's own kind of error") as caught:
         relays.write(Position.GRID)
+    assert caught.value.levels is None
     relays.write(Position.BATTERY)
 
     assert [factory.pin(number).state for number in PINS] == [False, False]
@@ -137,8 +147,11 @@ def test_R9_pins_that_were_found_otherwise_are_put_right_three_times_and_then_gi
         factory.pin(27).state = False
         relays.write(Position.GRID)
     factory.pin(27).state = False
-    with pytest.raises(RelayError, match=r"^relays put right 4 times; see that nothing else drives their pins$"):
+    with pytest.raises(
+        RelayError, match=r"^relays put right 4 times; see that nothing else drives their pins$"
+    ) as caught:
         relays.write(Position.GRID)
+    assert caught.value.levels == (True, True)
 
     assert [record.getMessage() for record in caplog.records] == [
         "relays left True, found [True, False]; writing again"
@@ -179,8 +192,9 @@ def test_R9_pins_that_cannot_be_read_are_written_and_complained_of(
         raise OSError("no answer")
 
     monkeypatch.setattr(MockPin, "_get_state", unreadable)
-    with pytest.raises(RelayError, match=r"^relays not read: no answer$"):
+    with pytest.raises(RelayError, match=r"^relays not read: no answer$") as caught:
         relays.write(Position.BATTERY)
+    assert caught.value.levels is None
     monkeypatch.undo()
 
     assert [factory.pin(number).state for number in PINS] == [False, False]

@@ -31,6 +31,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (settings.thing, settings.state_directory) == ("shed", Path("/var/lib/solarshed"))
     assert settings.relays.pins == (17, 27)
     assert settings.uplink.port == 8883
+    assert (settings.site.name, settings.thermometer.outside_sensor_id) == ("home", "")
 
 
 def test_every_section_can_be_set() -> None:
@@ -53,9 +54,12 @@ def test_every_section_can_be_set() -> None:
         stale_after_s = 20
         [thermometer]
         sensor_id = "28-0123456789ab"
+        outside_sensor_id = "28-0123456789ac"
         directory = "/w1"
         period_s = 2
         stale_after_s = 30
+        [site]
+        name = "cabin-2"
         [relays]
         pins = [9, 10]
         [control]
@@ -80,6 +84,8 @@ def test_every_section_can_be_set() -> None:
     assert (settings.thing, settings.state_directory) == ("hut-2", Path("/srv/state"))
     assert (settings.monitor.serial_port, settings.monitor.stale_after_s) == ("/dev/serial/by-id/x", 20.0)
     assert (settings.thermometer.sensor_id, settings.thermometer.directory) == ("28-0123456789ab", "/w1")
+    assert settings.thermometer.outside_sensor_id == "28-0123456789ac"
+    assert settings.site.name == "cabin-2"
     assert (settings.thermometer.period_s, settings.thermometer.stale_after_s) == (2.0, 30.0)
     assert settings.relays.pins == (9, 10)
     assert (settings.control.tick_s, settings.control.sample_interval_s) == (0.5, 30.0)
@@ -200,6 +206,18 @@ REFUSED = [
     ("[uplink]\nport = 65536", ["uplink.port = 65536", "from 1 to 65535"]),
     ("[uplink]\nport = true", ["uplink.port = True must be a whole number", "from 1 to 65535"]),
     ("[uplink]\nport = 8883.5", ["uplink.port = 8883.5 must be a whole number", "from 1 to 65535"]),
+    (
+        '[thermometer]\noutside_sensor_id = "28-xyz"',
+        ["thermometer.outside_sensor_id = '28-xyz' is not a DS18B20's", "small letters"],
+    ),
+    (
+        '[thermometer]\nsensor_id = "28-000005e2fdc3"\noutside_sensor_id = "28-000005e2fdc3"',
+        ["thermometer.outside_sensor_id = '28-000005e2fdc3' is the sensor in the box", "another one"],
+    ),
+    ("[thermometer]\noutside_sensor_id = 5", ["thermometer.outside_sensor_id = 5 must be a text in quotes"]),
+    ('[site]\nname = "cabin/1"', ["site.name 'cabin/1' is not usable", "A-Z a-z 0-9 _ -"]),
+    ('[site]\nname = ""', ['site.name = "" is empty', "'home'"]),
+    ("[site]\nname = 5", ["site.name = 5 must be a text in quotes"]),
     ('thing = "shed/1"', ["thing name 'shed/1' is not usable", "A-Z a-z 0-9 _ -"]),
     ('thing = ""', ["thing name '' is not usable", "1 to 64"]),
     (f'thing = "{"a" * 65}"', ["is not usable", "1 to 64"]),

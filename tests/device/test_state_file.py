@@ -116,7 +116,9 @@ def test_only_the_newest_transfers_and_starts_are_in_it_and_it_can_be_read_again
 
 
 def test_C5_in_the_same_boot_everything_that_is_kept_goes_on() -> None:
-    assert resumed(text(), BOOT, NOW_S) == Resumed(replace(STATE, **fresh_parts(NOW_S)), STARTS_S)
+    assert resumed(text(), BOOT, NOW_S) == Resumed(
+        replace(STATE, **fresh_parts(NOW_S)), STARTS_S, was_in=STATE.position
+    )
 
 
 def test_C5_an_override_goes_on_over_a_restart_to_the_end_that_it_had() -> None:
@@ -179,6 +181,7 @@ def test_C5_of_another_boot_no_time_survives_but_the_latches_and_a_welded_relay_
     assert resumed(of_then, now, 3.0) == Resumed(
         replace(initial_state(3.0), battery_is_low=True, battery_is_critical=True, fault=RelayFault.STUCK_CLOSED),
         (),
+        was_in=STATE.position,
     )
 
 
@@ -319,7 +322,9 @@ times_s = st.floats(0.0, NOW_S)
     st.lists(times_s, max_size=20).map(tuple),
 )
 def test_what_is_kept_comes_back_as_it_was(state: State, reason: Reason, starts_s: tuple[float, ...]) -> None:
-    assert resumed(text_of(state, reason, BOOT, starts_s), BOOT, NOW_S) == Resumed(state, starts_s)
+    assert resumed(text_of(state, reason, BOOT, starts_s), BOOT, NOW_S) == Resumed(
+        state, starts_s, was_in=state.position
+    )
 
 
 # The file

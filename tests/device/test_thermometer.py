@@ -1,10 +1,11 @@
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from device.thermometer import Cause, Thermometer, ThermometerError
+from device.thermometer import Cause, Place, Thermometer, ThermometerError
 from tests.device.one_wire import (
     ALL_ZERO,
     FAILED_CRC,
@@ -253,3 +254,45 @@ def test_nothing_is_read_after_closing(bus: Bus) -> None:
 def test_an_id_that_is_no_ds18b20s_is_refused_with_the_remedy(sensor_id: str, tmp_path: Path) -> None:
     with pytest.raises(ThermometerError, match=r"28- and twelve hexadecimal digits, as `ls /sys/bus/w1/devices`"):
         Thermometer(sensor_id, str(tmp_path), PERIOD_S, 30.0)
+
+
+def test_T11_a_bus_that_cannot_be_listed_in_time_makes_nobody_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_listing, is_listed = threading.Event(), threading.Event()
+
+    def hang(*_args: object) -> str:
+        is_listing.set()
+        is_listed.wait(10.0)
+        return "at last"
+
+    monkeypatch.setattr("device.thermometer._others", hang)
+    bus.start()
+    assert is_listing.wait(10.0)
+
+    asked_s = time.monotonic()
+    failing = bus.is_failing()
+    took_s = time.monotonic() - asked_s
+    is_listed.set()
+
+    assert failing
+    assert took_s < 1.0
+
+
+def test_one_outside_calls_itself_so_and_names_its_own_setting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = Bus(tmp_path)
+    bus.show(GOOD_20_69, OTHER_ID)
+    outside = Thermometer(SENSOR_ID, str(tmp_path), PERIOD_S, 30.0, place=Place.OUTSIDE)
+
+    for _ in range(1000):
+        if outside.errors.total() > 4:
+            break
+        threading.Event().wait(0.005)
+    outside.close()
+
+    assert caplog.messages == [
+        f"outside thermometer {SENSOR_ID} gives no temperature (missing): it is not on the 1-wire bus, which has "
+        f"{OTHER_ID}; if that is the one outside, write it as thermometer.outside_sensor_id"
+    ]
+    with pytest.raises(ThermometerError, match=r"^thermometer\.outside_sensor_id = '28' is not a DS18B20's"):
+        Thermometer("28", str(tmp_path), PERIOD_S, 30.0, place=Place.OUTSIDE)

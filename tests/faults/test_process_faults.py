@@ -33,8 +33,10 @@ from device.override import MAX_DURATION_S
 from device.settings import parse
 from device.stopping import StopRequest
 from device.storage import Storage
-from device.thermometer import Thermometer
+from device.thermometer import Place, Thermometer
+from device.weather import Weather
 from device.wishes import NO_WISHES
+from tests.device.one_wire import GOOD_20_69, SENSOR_ID, Bus
 from tests.device.running import IN_BAND_V, LOW_V, Shed, until
 from tests.faults.rig import Rig, VirtualClock
 
@@ -159,6 +161,28 @@ def test_a_thread_that_fails_ends_control_instead_of_leaving_it_without_a_sensor
         guard.check()
 
 
+def test_a_thermometer_outside_whose_thread_fails_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(_value_c: float) -> None:
+        raise ZeroDivisionError
+
+    Bus(tmp_path).show(GOOD_20_69)
+    kept = threading.excepthook
+    try:
+        stopping = StopRequest()
+        guard = ThreadGuard(stopping)
+
+        outside = Thermometer(SENSOR_ID, str(tmp_path), 0.01, 30.0, break_down, Place.OUTSIDE)
+        outside._thread.join(10.0)
+    finally:
+        threading.excepthook = kept
+
+    assert not stopping.wait(0.0)
+    guard.check()
+    assert caplog.messages == ["thread outside thermometer has failed; control goes on without it"]
+
+
 class Bystanders:
     """Real adapters of a Pi that has nothing connected."""
 
@@ -168,8 +192,15 @@ class Bystanders:
         self.health = HealthMonitor(directory, period_s=0.1, root=root)
         self.storage = Storage(directory / "state", directory / "run")
         self.mailbox = Mailbox(directory / "run")
+        self.weather = Weather(directory / "run", SystemClock())
 
-    def sensors(self, monitor: BatteryMonitor, starts_at_s: tuple[float, ...], clock: Clock | None = None) -> PiSensors:
+    def sensors(
+        self,
+        monitor: BatteryMonitor,
+        starts_at_s: tuple[float, ...],
+        clock: Clock | None = None,
+        outside: Thermometer | None = None,
+    ) -> PiSensors:
         return PiSensors(
             self.settings,
             clock or SystemClock(),
@@ -180,6 +211,8 @@ class Bystanders:
             self.mailbox,
             starts_at_s,
             NO_WISHES,
+            self.weather,
+            outside,
         )
 
     def close(self) -> None:
@@ -243,6 +276,31 @@ def test_P13_under_voltage_and_throttling_are_told(bystanders: Bystanders, silen
     assert seen.health is not None
     assert seen.health.under_voltage_now
     assert seen.health.throttled_now
+
+
+def test_T10_a_thermometer_outside_that_hangs_is_counted_and_told_in_the_log_and_raises_nothing(
+    bystanders: Bystanders, silent_monitor: BatteryMonitor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = Bus(tmp_path / "air")
+    outside.directory.mkdir()
+    outside.pipe()
+    reader = Thermometer(SENSOR_ID, str(outside.directory), 0.01, 30.0, place=Place.OUTSIDE)
+    sensors = bystanders.sensors(silent_monitor, (), outside=reader)
+    until(lambda: reader._began_s is not None)
+    before = bystanders.sensors(silent_monitor, ()).seen(time.monotonic())
+
+    asked_s = time.monotonic()
+    seen = sensors.seen(asked_s + 6.0)
+    took_s = time.monotonic() - asked_s
+    outside.give(GOOD_20_69)
+    reader.close()
+
+    assert took_s < 0.5
+    assert seen.outside_temperature_c is None
+    assert seen.counts["outside_thermometer_errors"] == 1
+    assert "outside_thermometer_errors" not in before.counts
+    assert seen.alerts == before.alerts
+    assert any(text.startswith(f"outside thermometer {SENSOR_ID} gives no temp") for text in caplog.messages)
 
 
 def test_what_comes_and_goes_is_one_alert(bystanders: Bystanders, silent_monitor: BatteryMonitor) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cloud.telemetry.points import Point, points_of
 from contract.alerts import Alert
 from contract.messages import MessageError, encode
-from contract.store import DECISION_MEASURES
+from contract.store import ALERT_CHANGES, DECISION, DECISION_MEASURES, SSR_1, SSR_2, TRANSFER, Type
 from tests.cloud.telemetry.columns import columns
 
 Json = dict[str, Any]
@@ -68,11 +68,13 @@ def test_a_sample_becomes_the_decision_and_a_point_of_each_device() -> None:
             "battery_voltage_v": 49.8,
             "position": "grid",
             "reason": "battery_low",
+            "on_grid": 1.0,
             "alerts": "battery_low",
             "boot_id": "4f1d",
             "clock_synchronised": True,
             "sequence": 17,
         },
+        site="home",
     )
     assert mx == Point("shed", "mx2", "mx", TIME_MS, 17, {"pv_power_w": 310.0, "charger_mode": "bulk"})
     assert fx == Point("shed", "fx10", "fx", TIME_MS, 17, {"aux_on": False})
@@ -147,6 +149,58 @@ def test_points_of_another_sequence_are_the_same_point_in_another_version() -> N
     assert (earlier.version, later.version) == (17, 18)
 
 
+def test_every_point_has_the_samples_site_and_home_where_it_names_none() -> None:
+    devices = {"mx2": {"pv_power_w": 310.0}}
+
+    named = points_of(message(sample(site="cabin-2", devices=devices)))
+    unnamed = points_of(message(sample(devices=devices)))
+
+    assert [point.site for point in named] == ["cabin-2", "cabin-2"]
+    assert [point.site for point in unnamed] == ["home", "home"]
+    assert not {point.key for point in named} & {point.key for point in unnamed}
+
+
+@pytest.mark.parametrize(("position", "on_grid"), [("grid", 1.0), ("battery", 0.0)])
+def test_being_on_grid_is_a_number_that_can_be_averaged(position: str, on_grid: float) -> None:
+    value = only_point(position=position, measures={"on_grid": 0.5}).values["on_grid"]
+
+    assert (type(value), value) == (float, on_grid)
+
+
+@pytest.mark.parametrize("is_daylight", [True, False])
+def test_daylight_is_stored_where_it_was_known(is_daylight: bool) -> None:
+    assert only_point(inputs={"is_daylight": is_daylight}).values["is_daylight"] is is_daylight
+
+
+@pytest.mark.parametrize("inputs", [{}, {"is_daylight": 1}, {"is_daylight": "yes"}, {"is_daylight": []}, [], "x"])
+def test_daylight_that_is_neither_true_nor_false_is_not_known(inputs: object) -> None:
+    assert "is_daylight" not in only_point(inputs=inputs).values
+
+
+def test_a_transfer_and_changes_of_alerts_are_texts_in_the_sample_that_has_them() -> None:
+    values = only_point(transfer="grid: battery_low", alert_changes="raised battery_low, cleared pi_health").values
+
+    assert values[TRANSFER] == "grid: battery_low"
+    assert values[ALERT_CHANGES] == "raised battery_low, cleared pi_health"
+    assert not {TRANSFER, ALERT_CHANGES} & only_point().values.keys()
+
+
+def test_all_alerts_that_there_are_may_change_at_once() -> None:
+    changes = ", ".join(f"cleared {alert}" for alert in Alert)
+
+    assert only_point(alert_changes=changes).values[ALERT_CHANGES] == changes
+
+
+def test_what_a_sample_may_hold_has_the_type_of_its_column() -> None:
+    measures = dict.fromkeys((*DECISION_MEASURES, SSR_1, SSR_2), 1)
+    changes = {"transfer": "grid: battery_low", "alert_changes": "raised battery_low"}
+
+    values = only_point(measures=measures, inputs={"is_daylight": True}, **changes).values
+
+    of_type = {float: Type.DOUBLE, str: Type.VARCHAR, bool: Type.BOOLEAN, int: Type.BIGINT}
+    assert {name: of_type[type(value)] for name, value in values.items()} == DECISION
+
+
 # Bounds
 
 
@@ -183,6 +237,14 @@ def test_a_text_has_1_to_256_characters(member: str) -> None:
         assert member in refusal(message(sample(**{member: "x" * length})))
 
 
+@pytest.mark.parametrize(("member", "most"), [(TRANSFER, 256), (ALERT_CHANGES, 1024)])
+def test_what_has_happened_is_a_text_of_bounded_length(member: str, most: int) -> None:
+    assert only_point(**{member: "x" * most}).values[member] == "x" * most
+    wrongs: list[object] = ["", "x" * (most + 1), "a\nb", 5, True, ["x"], {}]
+    for wrong in wrongs:
+        assert member in refusal(message(sample(**{member: wrong})))
+
+
 # What is refused
 
 
@@ -211,6 +273,11 @@ def test_a_thing_name_that_is_no_thing_name_is_refused(thing: object) -> None:
     assert "thing" in refusal(message(thing=thing))
 
 
+@pytest.mark.parametrize("site", ["", "a/b", "../x", "#", "s" * 65, "home\n", "hôme", 5, True, ["home"], {}])
+def test_a_site_that_is_no_name_is_refused(site: object) -> None:
+    assert "site" in refusal(message(sample(), sample(site=site)))
+
+
 @pytest.mark.parametrize(
     "source",
     ["", "mx", "2", "MX2", "mx123", "mx-2", "mx2/..", "../mx2", "mx2\n", "mx²", "mx٣", "control", "x" * 40 + "2"],
@@ -227,7 +294,7 @@ def test_a_measure_of_a_hostile_name_is_refused(where: str, name: str) -> None:
     assert "a lower-case name" in refusal(message(sample(**{where: content})))
 
 
-@pytest.mark.parametrize("name", ["time", "measure_name", "measure_value", "ts_version", "thing", "source"])
+@pytest.mark.parametrize("name", ["time", "measure_name", "measure_value", "ts_version", "site", "thing", "source"])
 @pytest.mark.parametrize("where", ["measures", "devices"])
 def test_a_measure_named_as_the_stores_own_columns_is_refused(where: str, name: str) -> None:
     content = {name: 1.0} if where == "measures" else {"mx2": {name: 1.0}}

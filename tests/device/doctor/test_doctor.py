@@ -63,6 +63,16 @@ def test_a_shed_where_all_is_well_ends_with_0_and_a_line_a_check(
     assert (blank, summary) == ("", "11 checks: 8 ok, 3 skipped")
 
 
+def test_a_sensor_outside_has_a_line_of_its_own_where_one_is_set(machine: Machine, config: Path) -> None:
+    text = config.read_text().replace("[thermometer]", '[thermometer]\noutside_sensor_id = "28-0000ffffffff"')
+    config.write_text(text)
+    out = io.StringIO()
+
+    doctor.run(config, out, machine)
+
+    assert "\nwarn  outside sensor   thermometer.outside_sensor_id 28-0000ffffffff is not on the bus" in out.getvalue()
+
+
 def test_what_fails_ends_with_1_and_has_its_remedy_on_the_next_line(machine: Machine, config: Path) -> None:
     out = io.StringIO()
 

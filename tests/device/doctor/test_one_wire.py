@@ -8,9 +8,9 @@ import pytest
 from demo.shed.thermometer import w1_slave
 from device.doctor import Machine
 from device.doctor.finding import Finding, Verdict
-from device.doctor.one_wire import check_bus, check_thermometer
+from device.doctor.one_wire import check_bus, check_outside_thermometer, check_thermometer
 from device.settings import Thermometer
-from tests.device.doctor.findings import assert_failed, show
+from tests.device.doctor.findings import assert_failed, assert_warned, show
 from tests.device.one_wire import OTHER_ID, SENSOR_ID
 
 
@@ -69,6 +69,27 @@ def test_an_id_that_is_none_fails(machine: Machine, tmp_path: Path) -> None:
     finding = check_thermometer(thermometer(tmp_path, "10-000005e2fdc3"), machine)
 
     assert_failed(finding, "'10-000005e2fdc3' is not a DS18B20's", "28- and twelve hexadecimal digits")
+
+
+def both(directory: Path) -> Thermometer:
+    return Thermometer(sensor_id=SENSOR_ID, outside_sensor_id=OTHER_ID, directory=str(directory))
+
+
+def test_the_sensor_outside_is_looked_at_as_well(machine: Machine, tmp_path: Path) -> None:
+    show(tmp_path / SENSOR_ID / "w1_slave", w1_slave(22.5))
+    show(tmp_path / OTHER_ID / "w1_slave", w1_slave(-3.5))
+
+    finding = check_outside_thermometer(both(tmp_path), machine)
+
+    assert finding == Finding(Verdict.OK, f"{OTHER_ID} reads -3.5 C (25.7 F)")
+
+
+def test_a_sensor_outside_that_does_not_read_is_no_more_than_a_warning(machine: Machine, tmp_path: Path) -> None:
+    show(tmp_path / SENSOR_ID / "w1_slave", w1_slave(22.5))
+
+    finding = check_outside_thermometer(both(tmp_path), machine)
+
+    assert_warned(finding, f"thermometer.outside_sensor_id {OTHER_ID} is not on the bus", SENSOR_ID)
 
 
 def slave(scratchpad: str, millidegrees: int) -> str:

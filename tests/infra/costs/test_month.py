@@ -89,7 +89,7 @@ def test_a_piece_that_is_begun_counts(size: int, expected: int) -> None:
 def test_a_record_is_as_large_as_the_guide_of_timestream_says() -> None:
     point = Point("shed", "mx2", "mx", 1, 1, {"volts": 54.0, "aux_on": True, "mode": "bulk", "sequence": 7})
 
-    dimensions = len("thing" + "shed" + "source" + "mx2")
+    dimensions = len("site" + "home" + "thing" + "shed" + "source" + "mx2")
     values = len("volts") + 8 + len("aux_on") + 1 + len("mode") + len("bulk") + len("sequence") + 8
     assert record_bytes(point) == 8 + dimensions + len("mx") + values
 

@@ -21,7 +21,7 @@ from infra.costs.sheet import Column, column
 MOST_PUBLISHED_A_DAY = 600
 MOST_METERED_A_DAY = 5_000
 # A month, where there are a hundred of them and nobody looks at a dashboard.
-MOST_USD = 0.80
+MOST_USD = 0.90
 
 DEFAULTS = settings.parse("")
 # What the settings file allows, near to sixty times as often.

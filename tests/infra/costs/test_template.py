@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from contract import store
 from infra.costs import calls
 from tests.infra.conftest import Json, Synthesized
 
@@ -29,6 +30,8 @@ def test_the_lambdas_have_the_memory_that_is_paid(stacks: Synthesized) -> None:
         "telemetry": calls.TELEMETRY_MEMORY_MB,
         "alerts": calls.ALERTS_MEMORY_MB,
         "heartbeat": calls.HEARTBEAT_MEMORY_MB,
+        # Called at deployments only.
+        "timestream": 256,
     }
     assert all(each["Architectures"] == ["arm64"] for each in found.values())
 
@@ -71,9 +74,17 @@ def test_the_table_of_incidents_is_paid_by_request(stacks: Synthesized) -> None:
 
 
 def test_timestream_keeps_samples_in_memory_for_as_long_as_is_paid(stacks: Synthesized) -> None:
-    (table,) = properties(stacks.resources("AWS::Timestream::Table"))
+    tables = {each["TableName"]: each for each in properties(stacks.resources("AWS::Timestream::Table"))}
 
-    assert table["RetentionProperties"]["MemoryStoreRetentionPeriodInHours"] == str(calls.MEMORY_STORE_HOURS)
+    hours = tables[store.TABLE]["RetentionProperties"]["MemoryStoreRetentionPeriodInHours"]
+    assert hours == str(calls.MEMORY_STORE_HOURS)
+
+
+def test_the_hourly_table_is_filled_as_often_as_is_paid_and_as_far_back(stacks: Synthesized) -> None:
+    (query,) = properties(stacks.resources("AWS::Timestream::ScheduledQuery"))
+
+    assert query["ScheduleConfiguration"]["ScheduleExpression"] == f"rate({calls.ROLLUP_EVERY_HOURS} hours)"
+    assert f"- {calls.ROLLUP_WINDOW_HOURS}h " in query["QueryString"]
 
 
 def test_statuses_are_kept_for_as_long_as_is_paid(stacks: Synthesized) -> None:
@@ -97,6 +108,7 @@ def test_nothing_is_deployed_that_the_sheet_does_not_know(stacks: Synthesized) -
         "AWS::SQS::Queue",
         "AWS::Scheduler::Schedule",
         "AWS::SecretsManager::Secret",
+        "AWS::Timestream::ScheduledQuery",
         "AWS::Timestream::Table",
     }
     free = {
@@ -110,5 +122,6 @@ def test_nothing_is_deployed_that_the_sheet_does_not_know(stacks: Synthesized) -
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::QueuePolicy",
         "AWS::Timestream::Database",
+        "Custom::TimestreamColumns",
     }
     assert {resource["Type"] for resource in stacks.resources().values()} <= paid | free

@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cloud.timestream.columns import declare
 from demo.emulator import ACCOUNT, REGION, Emulator
 from demo.processes import DemoError, Process
 from infra import STACK, TIMESTREAM_STACK
@@ -75,18 +77,24 @@ def put_routing_key(emulator: Emulator, outputs: Mapping[str, str], key: str) ->
     emulator.client("secretsmanager").put_secret_value(SecretId=outputs["RoutingKeySecretName"], SecretString=key)
 
 
-def create_table(timestream: Any, directory: Path) -> None:  # noqa: ANN401 - a boto3 client
-    """Create the database and the table as the synthesized Timestream stack describes them."""
+def create_table(timestream: Any, directory: Path, now_ms: int | None = None) -> None:  # noqa: ANN401 - a boto3 client
+    """Create the database and the tables as the synthesized Timestream stack describes them, with their columns.
+
+    `now_ms` is for a stand-in whose clock is not this machine's.
+    """
     template = json.loads((directory / "cdk.out" / f"{TIMESTREAM_STACK}.template.json").read_text())
-    properties = {r["Type"]: r["Properties"] for r in template["Resources"].values()}
-    table = properties["AWS::Timestream::Table"]
-    retention = {name: int(value) for name, value in table["RetentionProperties"].items()}
-    # Its bucket for late records that are refused is a reference into the stack, which the stand-in does not have.
-    writes = {"EnableMagneticStoreWrites": table["MagneticStoreWriteProperties"]["EnableMagneticStoreWrites"]}
-    timestream.create_database(DatabaseName=properties["AWS::Timestream::Database"]["DatabaseName"])
-    timestream.create_table(
-        DatabaseName=table["DatabaseName"],
-        TableName=table["TableName"],
-        RetentionProperties=retention,
-        MagneticStoreWriteProperties=writes,
-    )
+    resources = template["Resources"].values()
+    (database,) = [r["Properties"] for r in resources if r["Type"] == "AWS::Timestream::Database"]
+    timestream.create_database(DatabaseName=database["DatabaseName"])
+    for table in [r["Properties"] for r in resources if r["Type"] == "AWS::Timestream::Table"]:
+        retention = {name: int(value) for name, value in table["RetentionProperties"].items()}
+        # Its bucket for late records that are refused is a reference into the stack, which the stand-in does not have.
+        writes = {"EnableMagneticStoreWrites": table["MagneticStoreWriteProperties"]["EnableMagneticStoreWrites"]}
+        timestream.create_table(
+            DatabaseName=table["DatabaseName"],
+            TableName=table["TableName"],
+            RetentionProperties=retention,
+            MagneticStoreWriteProperties=writes,
+        )
+        # As the stack's custom resource does.
+        declare(timestream, table["DatabaseName"], table["TableName"], now_ms or time.time_ns() // 10**6)

@@ -11,23 +11,32 @@ from collections.abc import Mapping
 
 import aws_cdk as cdk
 
-from infra import STACK, TIMESTREAM_STACK
+from contract import store
+from infra import INFLUXDB_STACK, STACK, TIMESTREAM_STACK
 from infra.deployment import Deployment, DeploymentError
+from infra.influxdb import InfluxDbStack
 from infra.stack import SolarshedStack
 from infra.timestream import TimestreamStack
 
 
 def make_app(context: Mapping[str, object] | None = None) -> cdk.App:
-    """The app with its two stacks. The CDK's command line brings the context; without it, give what it would bring.
+    """The app with its two stacks: what the sheds talk to, and the time series engine that was chosen.
+
+    The CDK's command line brings the context; without it, give what it would bring.
 
     Raises:
         DeploymentError: the context says something that cannot be used.
     """
     app = cdk.App(context=context)
     deployment = Deployment.of(app.node)
-    table = TimestreamStack(app, TIMESTREAM_STACK, deployment=deployment)
-    shed = SolarshedStack(app, STACK, deployment=deployment)
-    shed.add_stack_dependency(table, "telemetry has nowhere to go before the table exists")
+    if deployment.engine == store.INFLUXDB:
+        influxdb = InfluxDbStack(app, INFLUXDB_STACK, deployment=deployment)
+        shed = SolarshedStack(app, STACK, deployment=deployment, influxdb=influxdb)
+        shed.add_stack_dependency(influxdb, "telemetry has nowhere to go before the database exists")
+    else:
+        tables = TimestreamStack(app, TIMESTREAM_STACK, deployment=deployment)
+        shed = SolarshedStack(app, STACK, deployment=deployment)
+        shed.add_stack_dependency(tables, "telemetry has nowhere to go before the tables exist")
     return app
 
 

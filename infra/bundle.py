@@ -19,6 +19,7 @@ _PAGERDUTY = ("pdpyras", "requests", "urllib3", "idna", "certifi", "charset-norm
 # By capability, the distributions that it imports and what those import in turn.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "telemetry": (),
+    "timestream": (),
     "heartbeat": _POWERTOOLS,
     "alerts": _POWERTOOLS + _PAGERDUTY,
 }

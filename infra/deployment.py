@@ -1,5 +1,6 @@
 """Where the stacks go, what the owner set, and what every bucket, queue and topic of ours has in common."""
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,7 +11,9 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct, Node
 
+from contract import store
 from contract.errors import SolarshedError
+from infra import TIMESTREAM_REGIONS
 from infra.accepted import accept_nag
 
 _DAY_S = 24 * 3600
@@ -19,7 +22,22 @@ _SILENT_AFTER_MINUTES = 15
 _LEAST_SILENT_MINUTES = 10
 _BLIND_AFTER_S = 15 * 60
 
+_MEMORY_STORE_DAYS = 7
+_MAGNETIC_STORE_DAYS = 5 * 365
+# Those of `aws timestream-write`: at most a year and two centuries.
+_MOST_MEMORY_STORE_DAYS = 365
+_MOST_MAGNETIC_STORE_DAYS = 73_000
+_ROLLUP_EVERY_HOURS = 3
+
+# Whose account assumes a role for everyone who has a Grafana Cloud: only the external id tells them apart.
+_GRAFANA_CLOUD_ACCOUNT = "008923505280"
+
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+
+
+_PRINCIPAL = re.compile(r"[0-9]{12}|arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[\w+=,.@/-]{1,512})", re.ASCII)
+# IAM's own rule for it.
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
 class DeploymentError(SolarshedError, ValueError):
@@ -39,6 +57,13 @@ class Deployment:
         pagerduty_events_url   where PagerDuty's events go, if not to its service in the US
         dashboard_url          linked in every incident
         silent_after_minutes   a device is silent when no heartbeat came for so long
+        store                  the time series engine: `timestream` (for LiveAnalytics) or `influxdb`
+        memory_store_days      how long Timestream keeps samples where they are quickly written
+        magnetic_store_days    how long it keeps them at all
+        rollup_every_hours     how often the hourly table is brought up to date; each time costs money
+        grafana_workspace      make a workspace of Amazon Managed Grafana
+        grafana_principal      who may read the tables instead of such workspaces: an AWS account, or a role's ARN
+        grafana_external_id    what that account must say besides; Grafana Cloud shows one
     """
 
     local: bool = False
@@ -49,6 +74,13 @@ class Deployment:
     dashboard_url: str | None = None
     silent_after_s: int = _SILENT_AFTER_MINUTES * 60
     blind_after_s: int = _BLIND_AFTER_S
+    engine: str = store.TIMESTREAM
+    memory_store_days: int = _MEMORY_STORE_DAYS
+    magnetic_store_days: int = _MAGNETIC_STORE_DAYS
+    rollup_every_hours: int = _ROLLUP_EVERY_HOURS
+    grafana_workspace: bool = False
+    grafana_principal: str | None = None
+    grafana_external_id: str | None = None
 
     @classmethod
     def of(cls, node: Node) -> "Deployment":
@@ -68,6 +100,10 @@ class Deployment:
             silent_after_s = context.whole_number("silent_after_s", silent_after_s, 1, _DAY_S)
             blind_after_s = context.whole_number("blind_after_s", blind_after_s, 1, _DAY_S)
         schemes = ("https", "http") if local else ("https",)
+        engine = context.one_of("store", store.ENGINES)
+        if engine == store.TIMESTREAM and not local:
+            _check_region(os.environ.get("CDK_DEFAULT_REGION"))
+        grafana_principal, grafana_external_id = _grafana_reader(context)
         return cls(
             local=local,
             alarm_email=context.email("alarm_email"),
@@ -77,6 +113,15 @@ class Deployment:
             dashboard_url=context.url("dashboard_url", schemes),
             silent_after_s=silent_after_s,
             blind_after_s=blind_after_s,
+            engine=engine,
+            memory_store_days=context.whole_number("memory_store_days", _MEMORY_STORE_DAYS, 1, _MOST_MEMORY_STORE_DAYS),
+            magnetic_store_days=context.whole_number(
+                "magnetic_store_days", _MAGNETIC_STORE_DAYS, 1, _MOST_MAGNETIC_STORE_DAYS
+            ),
+            rollup_every_hours=context.whole_number("rollup_every_hours", _ROLLUP_EVERY_HOURS, 1, 24),
+            grafana_workspace=context.yes_or_no("grafana_workspace"),
+            grafana_principal=grafana_principal,
+            grafana_external_id=grafana_external_id,
         )
 
     @property
@@ -140,6 +185,32 @@ class Deployment:
         return sns.Topic(scope, id_, enforce_ssl=not self.local)
 
 
+def _check_region(region: str | None) -> None:
+    """The CDK's command line knows the region of the profile; without it, AWS will say the same, later."""
+    if region and region not in TIMESTREAM_REGIONS:
+        raise DeploymentError(
+            f"Timestream for LiveAnalytics is not offered in {region}: give -c store={store.INFLUXDB}, or deploy to "
+            f"one of {', '.join(TIMESTREAM_REGIONS)}"
+        )
+
+
+def _grafana_reader(context: "_Context") -> tuple[str | None, str | None]:
+    """Who may read besides Amazon Managed Grafana, and what they must say."""
+    principal = context.matching("grafana_principal", _PRINCIPAL, "an AWS account's 12 digits, or a role's ARN")
+    external_id = context.matching("grafana_external_id", _EXTERNAL_ID, "the text that Grafana shows as External ID")
+    if external_id and not principal:
+        raise DeploymentError(
+            f"grafana_external_id = {external_id!r} is for nobody: give -c grafana_principal=... too, such as "
+            f"{_GRAFANA_CLOUD_ACCOUNT} for Grafana Cloud"
+        )
+    if principal and _GRAFANA_CLOUD_ACCOUNT in principal and not external_id:
+        raise DeploymentError(
+            f"grafana_principal = {principal!r} is everyone who has a Grafana Cloud: give -c grafana_external_id=... "
+            "too, the External ID that yours shows for its data source"
+        )
+    return principal, external_id
+
+
 class _Context:
     """The CDK's context: text from the command line, any JSON from `cdk.json`. Empty text means: not set."""
 
@@ -172,6 +243,24 @@ class _Context:
             return None
         if not isinstance(value, str) or not _is_url(value, schemes):
             raise DeploymentError(f"{name} = {value!r} is no usable address: give one that starts with {schemes[0]}://")
+        return value
+
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`; the first, where nothing is set."""
+        value = self._value(name)
+        if value is None:
+            return choices[0]
+        if not isinstance(value, str) or value not in choices:
+            raise DeploymentError(f"{name} = {value!r} is not usable: give one of {', '.join(choices)}")
+        return value
+
+    def matching(self, name: str, pattern: re.Pattern[str], remedy: str) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        # A JSON number has lost the zeros that an account may begin with.
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise DeploymentError(f"{name} = {value!r} is not usable: give {remedy}")
         return value
 
     def whole_number(self, name: str, default: int, low: int, high: int) -> int:

@@ -1,6 +1,9 @@
 """What every Lambda of ours has in common: Python on ARM, a role and a log of its own, JSON logs."""
 
+from dataclasses import dataclass
+
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -10,6 +13,20 @@ from infra.accepted import accept_nag
 from infra.allow import allow
 from infra.bundle import lambda_code
 from infra.deployment import Deployment
+
+# What a Lambda needs to take up and give back its addresses in a network. AWS takes no other resource for them.
+_IN_A_NETWORK = [
+    *("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+    *("ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"),
+]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where a Lambda stands that is not to stand in AWS's own network, and in which group."""
+
+    vpc: ec2.Vpc
+    group: ec2.SecurityGroup
 
 
 class PythonFunction(lambda_.Function):
@@ -25,6 +42,7 @@ class PythonFunction(lambda_.Function):
         memory_mb: int,
         environment: dict[str, str],
         deployment: Deployment,
+        network: Network | None = None,
     ) -> None:
         log_group = logs.LogGroup(
             scope, "Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=deployment.removal_policy
@@ -32,6 +50,8 @@ class PythonFunction(lambda_.Function):
         # The managed policy that the CDK takes by default allows all logs of the account, and making new ones.
         self._own_role = iam.Role(scope, "FunctionRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         self.may(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn])
+        if network is not None:
+            self.may(_IN_A_NETWORK, ["*"], why_all="AWS takes no other resource for them")
         super().__init__(
             scope,
             "Function",
@@ -52,6 +72,8 @@ class PythonFunction(lambda_.Function):
                 "POWERTOOLS_METRICS_NAMESPACE": "Solarshed",
                 **environment,
             },
+            vpc=network.vpc if network else None,
+            security_groups=[network.group] if network else None,
         )
         accept_nag(self, "L1", "the bundles are tested for Python 3.13, which AWS supports until 2029")
 

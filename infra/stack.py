@@ -1,4 +1,4 @@
-"""The whole cloud half but the table, which has a stack of its own. Read `SolarshedStack` as the diagram."""
+"""The whole cloud half but the time series store, which has a stack of its own. `SolarshedStack` is the diagram."""
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -7,6 +7,7 @@ from infra.alerts import ROUTING_KEY_NAME, Alerts
 from infra.deployment import Deployment
 from infra.heartbeat import Heartbeat
 from infra.identity import DeviceIdentity
+from infra.influxdb import InfluxDbStack
 from infra.telemetry import Telemetry
 from infra.watch import Watch
 
@@ -14,7 +15,9 @@ from infra.watch import Watch
 class SolarshedStack(cdk.Stack):
     """Who may connect, what happens to each kind of message that a device publishes, and who watches all that."""
 
-    def __init__(self, scope: Construct, id_: str, *, deployment: Deployment) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, deployment: Deployment, influxdb: InfluxDbStack | None = None
+    ) -> None:
         super().__init__(
             scope,
             id_,
@@ -23,7 +26,7 @@ class SolarshedStack(cdk.Stack):
         )
         watch = Watch(self, "Watch", deployment=deployment)
         identity = DeviceIdentity(self, "DeviceIdentity")
-        telemetry = Telemetry(self, "Telemetry", deployment=deployment)
+        telemetry = Telemetry(self, "Telemetry", deployment=deployment, influxdb=influxdb)
         alerts = Alerts(self, "Alerts", deployment=deployment, watch_topic=watch.topic)
         heartbeat = Heartbeat(self, "Heartbeat", deployment=deployment, alert_topic=alerts.topic)
 

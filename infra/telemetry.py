@@ -1,4 +1,4 @@
-"""Telemetry: IoT rule -> queue (with dead letters) -> Lambda -> Timestream; refused records to a bucket."""
+"""Telemetry: IoT rule -> queue (with dead letters) -> Lambda -> time series store; refused records to a bucket."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -10,7 +10,8 @@ from constructs import Construct
 from contract import store, topics
 from infra.allow import allow
 from infra.deployment import Deployment
-from infra.function import PythonFunction
+from infra.function import Network, PythonFunction
+from infra.influxdb import InfluxDbStack
 from infra.rule import send_to, topic_rule
 
 _TIMEOUT_S = 30
@@ -21,9 +22,11 @@ _REJECTED_PREFIX = "rejected/"
 
 
 class Telemetry(Construct):
-    """Stores what devices publish on `dt/solarshed/<thing>/telemetry`."""
+    """Stores what devices publish on `dt/solarshed/<thing>/telemetry`: in InfluxDB where it is given, or Timestream."""
 
-    def __init__(self, scope: Construct, id_: str, *, deployment: Deployment) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, deployment: Deployment, influxdb: InfluxDbStack | None = None
+    ) -> None:
         super().__init__(scope, id_)
         self.dead_letters = deployment.last_queue(self, "DeadLetters")
         self.queue = deployment.queue(
@@ -36,13 +39,16 @@ class Telemetry(Construct):
         )
         self._rule()
         rejected = deployment.bucket(self, "RejectedRecords")
-        self.function = self._function(rejected, deployment)
+        self.function = self._function(rejected, deployment, influxdb)
         self.function.may(
             ["s3:PutObject"],
             [rejected.arn_for_objects(f"{_REJECTED_PREFIX}*")],
             why_all="a refused record is named by what it is",
         )
-        self._allow_writes()
+        if influxdb is None:
+            self._allow_writes_to_timestream()
+        else:
+            self.function.may(["secretsmanager:GetSecretValue"], [influxdb.secret.secret_full_arn or ""])
         self.function.add_event_source(
             event_sources.SqsEventSource(
                 self.queue,
@@ -58,32 +64,41 @@ class Telemetry(Construct):
         topic_rule(
             self,
             "Rule",
-            # The name comes from the topic, which the device policy ties to the certificate. A payload's own `thing` is
-            # not selected, so it cannot stand in the way.
-            sql="SELECT schema, shared, fields, samples, topic(3) AS thing "
+            # The name comes from the topic, which the device policy ties to the certificate, and the time of arrival
+            # from AWS. Of what a payload says of them nothing is selected.
+            sql="SELECT schema, shared, fields, samples, topic(3) AS thing, timestamp() AS received_ms "
             f"FROM '{topics.every_thing(topics.TELEMETRY)}'",
             action=send_to(self.queue, role.role_arn),
             error_action=send_to(self.dead_letters, role.role_arn),
         )
 
-    def _function(self, rejected: s3.Bucket, deployment: Deployment) -> PythonFunction:
+    def _function(self, rejected: s3.Bucket, deployment: Deployment, influxdb: InfluxDbStack | None) -> PythonFunction:
         return PythonFunction(
             self,
             capability="telemetry",
-            description="Writes telemetry samples to Timestream",
+            description="Writes telemetry samples to the time series store",
             timeout_s=_TIMEOUT_S,
             memory_mb=256,
             environment={
+                "SOLARSHED_STORE": deployment.engine,
                 "SOLARSHED_DATABASE": store.DATABASE,
-                "SOLARSHED_TABLE": store.TABLE,
                 "SOLARSHED_REJECTED_BUCKET": rejected.bucket_name,
+                **_environment(influxdb),
             },
             deployment=deployment,
+            network=Network(influxdb.vpc, influxdb.clients) if influxdb else None,
         )
 
-    def _allow_writes(self) -> None:
+    def _allow_writes_to_timestream(self) -> None:
         table = cdk.Stack.of(self).format_arn(
             service="timestream", resource=f"database/{store.DATABASE}/table", resource_name=store.TABLE
         )
         self.function.may(["timestream:WriteRecords"], [table])
         self.function.may(["timestream:DescribeEndpoints"], ["*"], why_all="AWS takes no other resource for it")
+
+
+def _environment(influxdb: InfluxDbStack | None) -> dict[str, str]:
+    """Where the engine is."""
+    if influxdb is None:
+        return {"SOLARSHED_TABLE": store.TABLE}
+    return {"SOLARSHED_INFLUXDB_URL": influxdb.url, "SOLARSHED_INFLUXDB_SECRET": influxdb.secret.secret_arn}

@@ -89,6 +89,10 @@ class Account:
             client = self._session.client("iot-data", config=_IMPATIENT, endpoint_url=f"https://{self.endpoint()}")
         return client
 
+    def client(self, service: str) -> Any:  # noqa: ANN401 - whichever it is
+        """A client of another service, by boto3's name of it."""
+        return self._session.client(service, config=_IMPATIENT)
+
     def endpoint(self) -> str:
         """Host, or host:port, of the account's device gateway."""
         return self.iot.describe_endpoint(endpointType=DATA_ENDPOINT)["endpointAddress"]

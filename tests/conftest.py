@@ -5,7 +5,12 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.cloud_fixture import cloud as cloud  # the fixture, for every folder
+# The fixtures, for every folder.
+from tests.cdk_fixture import cdk_environment as cdk_environment
+from tests.cdk_fixture import local_stacks as local_stacks
+from tests.cdk_fixture import stacks as stacks
+from tests.cloud_fixture import cloud as cloud
+from tests.month_fixture import month_of_minutes as month_of_minutes
 
 
 @pytest.hookimpl(wrapper=True)

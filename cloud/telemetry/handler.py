@@ -12,13 +12,16 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.telemetry.points import Point, points_of
-from cloud.telemetry.timestream import CLIENT_CONFIG, MAX_RECORDS, Rejected, TimestreamWriter
+from cloud.telemetry.arrival import timed_by_arrival
+from cloud.telemetry.points import Key, Point, points_of
+from cloud.telemetry.timestream import CLIENT_CONFIG, TimestreamWriter
+from cloud.telemetry.writer import Rejected, StoreError, Writer
+from contract import store
 from contract.messages import MessageError
 
 if TYPE_CHECKING:
@@ -26,12 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)
-
-
-class Writer(Protocol):
-    """A time series store. `write` returns what the store refused for good, and raises when it may be tried again."""
-
-    def write(self, points: list[Point]) -> list[Rejected]: ...
 
 
 KeepRejected = Callable[[Rejected], None]
@@ -46,11 +43,11 @@ def store_batch(records: Iterable[dict[str, Any]], writer: Writer, keep_rejected
     """Write every message's points; the result names the messages that must be delivered again."""
     failed: set[str] = set()
     # The newest version of each point, and who brought it: one call must not carry the same point twice.
-    points: dict[tuple[str, str, str, int], Point] = {}
-    brought_by: dict[tuple[str, str, str, int], set[str]] = {}
+    points: dict[Key, Point] = {}
+    brought_by: dict[Key, set[str]] = {}
     for record in records:
         try:
-            of_this_message = points_of(json.loads(record["body"]))
+            of_this_message = _points(json.loads(record["body"]))
         except (MessageError, ValueError, RecursionError) as e:
             log.error("message %s refused: %s", record["messageId"], e)
             failed.add(record["messageId"])
@@ -61,13 +58,13 @@ def store_batch(records: Iterable[dict[str, Any]], writer: Writer, keep_rejected
             brought_by.setdefault(point.key, set()).add(record["messageId"])
 
     pending = list(points.values())
-    for start in range(0, len(pending), MAX_RECORDS):
-        chunk = pending[start : start + MAX_RECORDS]
+    for start in range(0, len(pending), writer.max_points):
+        chunk = pending[start : start + writer.max_points]
         try:
             for rejected in writer.write(chunk):
                 log.error("point %s refused by the store: %s", rejected.point.key, rejected.reason)
                 keep_rejected(rejected)
-        except (ClientError, BotoCoreError) as e:
+        except (StoreError, ClientError, BotoCoreError) as e:
             log.warning("%d points not written, to be delivered again: %s", len(chunk), e)
             for point in chunk:
                 failed |= brought_by[point.key]
@@ -75,8 +72,21 @@ def store_batch(records: Iterable[dict[str, Any]], writer: Writer, keep_rejected
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in sorted(failed)]}
 
 
+def _points(message: Any) -> list[Point]:  # noqa: ANN401 - any JSON
+    """The points of a message, by the rule's time of arrival where the device had no time; see `arrival`."""
+    points = points_of(message)
+    received_ms = message.get("received_ms")
+    # What was on the queue when the rule learnt to say it has none.
+    return points if not isinstance(received_ms, int) else timed_by_arrival(points, received_ms)
+
+
 @cache
-def _writer() -> TimestreamWriter:
+def _writer() -> Writer:
+    if os.environ.get("SOLARSHED_STORE") == store.INFLUXDB:
+        # Whoever has the other engine does not wait for its modules at a cold start.
+        from cloud.telemetry.influxdb import InfluxWriter, influx_from
+
+        return InfluxWriter(influx_from(os.environ))
     return TimestreamWriter(os.environ["SOLARSHED_DATABASE"], os.environ["SOLARSHED_TABLE"])
 
 
@@ -91,6 +101,8 @@ def _keep_rejected(rejected: Rejected) -> None:
     _s3().put_object(
         Bucket=os.environ["SOLARSHED_REJECTED_BUCKET"],
         Key=f"rejected/{point.thing}/{point.source}/{point.time_ms}-{point.version}.json",
-        Body=json.dumps({"reason": rejected.reason, "measure": point.measure, "values": point.values}).encode(),
+        Body=json.dumps(
+            {"reason": rejected.reason, "site": point.site, "measure": point.measure, "values": point.values}
+        ).encode(),
         ContentType="application/json",
     )

@@ -1,18 +1,15 @@
-"""Writes points to Amazon Timestream for LiveAnalytics as multi-measure records.
-
-The only module that knows the engine. Another one takes its place by offering `write(points) -> list[Rejected]`.
-"""
+"""Writes points to Amazon Timestream for LiveAnalytics as multi-measure records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
 from cloud.telemetry.points import Point, Value
+from cloud.telemetry.writer import Rejected
 from contract import store
 
 if TYPE_CHECKING:
@@ -26,16 +23,10 @@ MAX_RECORDS = 100
 CLIENT_CONFIG = Config(connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 2})
 
 
-@dataclass(frozen=True)
-class Rejected:
-    """A point that the store refused for good, and its reason."""
-
-    point: Point
-    reason: str
-
-
 class TimestreamWriter:
     """Writes to one table."""
+
+    max_points = MAX_RECORDS
 
     def __init__(self, database: str, table: str, client: TimestreamWriteClient | None = None) -> None:
         self._database = database
@@ -43,7 +34,7 @@ class TimestreamWriter:
         self._client: TimestreamWriteClient = client or boto3.client("timestream-write", config=CLIENT_CONFIG)
 
     def write(self, points: Sequence[Point]) -> list[Rejected]:
-        """Write at most MAX_RECORDS points in one call; those that are not returned are stored.
+        """Write at most `max_points` points in one call; those that are not returned are stored.
 
         A point that is already stored as it is, or in a higher version, counts as stored: a replay changes nothing.
 
@@ -73,6 +64,7 @@ class TimestreamWriter:
 def _record(point: Point) -> RecordTypeDef:
     return {
         "Dimensions": [
+            {"Name": store.DIMENSION_SITE, "Value": point.site},
             {"Name": store.DIMENSION_THING, "Value": point.thing},
             {"Name": store.DIMENSION_SOURCE, "Value": point.source},
         ],

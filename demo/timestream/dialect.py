@@ -183,6 +183,10 @@ def _translate_node(node: exp.Expr, now_ns: int) -> exp.Expr:
             return _call("make_timestamp_ns", time_us * 1000)
         case exp.ApproxQuantile():
             return _approx_quantile(node)
+        case exp.ArgMax() | exp.ArgMin() if not node.args.get("count"):
+            # Trino's answer is NULL where the chosen row has it; DuckDB's max_by would pass that row over.
+            name = "arg_max_null" if isinstance(node, exp.ArgMax) else "arg_min_null"
+            return _call(name, node.this, node.expression)
         case exp.DateDiff():
             # Trino counts whole units that have passed; DuckDB's date_diff would count the boundaries between.
             return _call("date_sub", exp.Literal.string(node.text("unit").lower()), node.expression, node.this)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from contract.finding import Finding, Verdict, failed, ok, print_finding, print_summary, skipped
 from device.doctor.cloud import check_certificate, check_endpoint
-from device.doctor.finding import Finding, Verdict, failed, halves, ok, skipped
+from device.doctor.finding import halves
 from device.doctor.machine import Machine
 from device.doctor.one_wire import check_bus, check_outside_thermometer, check_thermometer
 from device.doctor.pi import check_clock, check_gpio, check_pi, check_state_directory
@@ -30,13 +31,13 @@ def run(config: Path, out: TextIO, machine: Machine) -> int:
         first = ok(f"{config} is valid")
     except SettingsError as e:
         first = failed(*halves(str(e), "correct the file"))
-    _print("settings", first, out)
+    print_finding("settings", first, out)
     verdicts = Counter([first.verdict])
     for subject, check in _checks(settings, machine):
         finding = _looked(check, machine.hangs_after_s)
-        _print(subject, finding, out)
+        print_finding(subject, finding, out)
         verdicts[finding.verdict] += 1
-    print(f"\n{_summary(verdicts)}", file=out, flush=True)
+    print_summary(verdicts, out)
     return 1 if verdicts[Verdict.FAILED] else 0
 
 
@@ -77,15 +78,3 @@ def _looked(check: Callable[[], Finding], hangs_after_s: float) -> Finding:
         return failed(
             f"no answer within {hangs_after_s:g} s: what it looks at hangs", "see `dmesg`; unplug it, or reboot the Pi"
         )
-
-
-def _print(subject: str, finding: Finding, out: TextIO) -> None:
-    print(f"{finding.verdict:<5} {subject:<16} {finding.sentence}", file=out, flush=True)
-    if finding.remedy:
-        print(f"{'':<22} -> {finding.remedy}", file=out, flush=True)
-
-
-def _summary(verdicts: Counter[Verdict]) -> str:
-    words = {Verdict.OK: "ok", Verdict.WARNING: "warned", Verdict.FAILED: "failed", Verdict.SKIPPED: "skipped"}
-    counted = ", ".join(f"{verdicts[verdict]} {word}" for verdict, word in words.items() if verdicts[verdict])
-    return f"{verdicts.total()} checks: {counted}"

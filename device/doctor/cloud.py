@@ -6,7 +6,8 @@ import stat
 from datetime import timedelta
 from pathlib import Path
 
-from device.doctor.finding import Finding, failed, halves, ok, skipped, warning
+from contract.finding import Finding, failed, ok, skipped, warning
+from device.doctor.finding import halves
 from device.doctor.machine import Machine
 from device.settings import Uplink
 

@@ -4,7 +4,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from device.doctor.finding import Finding, Verdict, failed, halves, ok
+from contract.finding import Finding, Verdict, failed, ok
+from device.doctor.finding import halves
 from device.doctor.machine import Machine, names_in
 from device.settings import Thermometer
 from device.thermometer import MEANING, Cause, Place, ThermometerError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from device.doctor.finding import Finding, failed, ok, skipped, warning
+from contract.finding import Finding, failed, ok, skipped, warning
 from device.doctor.machine import Machine, is_usable
 from device.health import MOST_CPU_TEMPERATURE_C, Health, pi_health, trouble
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.doctor.finding import Finding, failed, skipped
+from contract.finding import Finding, failed, skipped
 from device.doctor.machine import names_in
 
 

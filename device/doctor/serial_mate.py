@@ -12,8 +12,8 @@ from pathlib import Path
 
 import serial
 
+from contract.finding import Finding, Verdict, failed, ok, skipped, warning
 from device.battery_monitor import BAUD, open_port
-from device.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
 from device.doctor.machine import Machine, is_usable, names_in
 from device.doctor.port_holder import Holder, control_runs, holder_of, taken_by
 from device.mate import Page, PageReader, Refusal

@@ -90,7 +90,5 @@ APART: dict[str, Price] = {
     "Timestream for InfluxDB, one db.influx.medium": Price(95.0, 1, "month", _TIMESTREAM, "2026", seen=True),
     "Timestream for InfluxDB, storage": Price(0.10, 1, "GB-month", _TIMESTREAM, "2025-06", seen=False),
     # 720 hours at 0.01. Seen is only that it is paid by the hour and zone, and 0.01 for each GB besides.
-    "InfluxDB, Secrets Manager's endpoint in its network": Price(
-        7.20, 1, "month", _PRIVATE_LINK, "2025-06", seen=False
-    ),
+    "InfluxDB, endpoint of Secrets Manager": Price(7.20, 1, "month", _PRIVATE_LINK, "2025-06", seen=False),
 }

@@ -17,7 +17,7 @@ from contract import store
 from contract.messages import encode_telemetry
 from demo.timestream.catalog import Retention
 from demo.timestream.server import serve
-from tests.infra.conftest import ROOT
+from tests.cdk_fixture import ROOT
 
 pytestmark = pytest.mark.xdist_group("cdk")
 
@@ -26,7 +26,12 @@ BOTO3 = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "u
 
 POWERTOOLS = {"aws_lambda_powertools", "jmespath", "typing_extensions"}
 PAGERDUTY = {"certifi", "charset_normalizer", "idna", "pdpyras", "requests", "urllib3"}
-THIRD_PARTY = {"telemetry": set[str](), "heartbeat": POWERTOOLS, "alerts": POWERTOOLS | PAGERDUTY}
+THIRD_PARTY = {
+    "telemetry": set[str](),
+    "timestream": set[str](),
+    "heartbeat": POWERTOOLS,
+    "alerts": POWERTOOLS | PAGERDUTY,
+}
 
 # Nobody listens there.
 NOWHERE = "http://127.0.0.1:9"

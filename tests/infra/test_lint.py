@@ -11,7 +11,7 @@ from cfnlint.api import lint  # type: ignore[import-untyped]
 from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 
 from infra import STACK, TIMESTREAM_STACK
-from tests.infra.conftest import ALARM_EMAIL, ROOT, Synthesized
+from tests.cdk_fixture import ALARM_EMAIL, ROOT, Synthesized
 
 pytestmark = pytest.mark.xdist_group("cdk")
 

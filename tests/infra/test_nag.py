@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.infra.conftest import ALARM_EMAIL, CONTEXT, Json
+from tests.cdk_fixture import ALARM_EMAIL, CONTEXT, Json
 
 if TYPE_CHECKING:
     import aws_cdk as cdk

@@ -1,10 +1,15 @@
 """The owner's settings: what is taken, and what is refused, with a remedy."""
 
+import itertools
+import json
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
-from tests.infra.conftest import CONTEXT, Synthesized, synthesize
+from contract import store
+from infra import TIMESTREAM_REGIONS
+from tests.cdk_fixture import CONTEXT, Synthesized, synthesize
 
 if TYPE_CHECKING:
     from infra.deployment import Deployment
@@ -94,6 +99,87 @@ def test_aws_may_not_have_short_times(cdk_environment: None) -> None:
     assert deployment(silent_after_s="20", blind_after_s="9") == Deployment()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("memory_store_days", "14", 14),
+        ("memory_store_days", 365.0, 365),
+        ("magnetic_store_days", "73000", 73_000),
+        ("rollup_every_hours", "1", 1),
+        ("grafana_workspace", "true", True),
+        ("grafana_principal", "123456789012", "123456789012"),
+        (
+            "grafana_principal",
+            "arn:aws:iam::123456789012:role/path/grafana",
+            "arn:aws:iam::123456789012:role/path/grafana",
+        ),
+    ],
+)
+def test_settings_of_the_store_are_taken(cdk_environment: None, name: str, value: object, taken: object) -> None:
+    assert getattr(deployment(**{name: value}), name) == taken
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"memory_store_days": "0"}, "^memory_store_days = '0' is not usable: give a whole number from 1 to 365$"),
+        ({"memory_store_days": "366"}, "from 1 to 365$"),
+        ({"magnetic_store_days": "73001"}, "from 1 to 73000$"),
+        ({"rollup_every_hours": "25"}, "from 1 to 24$"),
+        ({"store": "postgres"}, "^store = 'postgres' is not usable: give one of timestream, influxdb$"),
+        ({"store": True}, "give one of timestream, influxdb$"),
+        ({"grafana_workspace": "yes"}, "^grafana_workspace = 'yes' is neither true nor false"),
+        ({"grafana_principal": "grafana"}, "^grafana_principal = 'grafana' is not usable: give an AWS account's 12"),
+        ({"grafana_principal": 123456789012}, "give an AWS account's 12 digits, or a role's ARN$"),
+        ({"grafana_principal": "arn:aws:iam::123456789012:role/*"}, "or a role's ARN$"),
+        ({"grafana_principal": "*"}, "or a role's ARN$"),
+        ({"grafana_principal": "123456789012", "grafana_external_id": "x y"}, "^grafana_external_id = 'x y' is not"),
+        ({"grafana_external_id": "12345"}, r"is for nobody: give -c grafana_principal=\.\.\. too"),
+        (
+            {"grafana_principal": "008923505280"},
+            r"everyone who has a Grafana Cloud: give -c grafana_external_id=\.\.\.",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_of_the_store_that_cannot_be_used_are_refused(
+    cdk_environment: None, settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        deployment(**settings)
+
+
+def test_D9_a_region_without_timestream_is_refused_with_the_remedy(
+    cdk_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "eu-north-1")
+
+    with pytest.raises(
+        ValueError,
+        match=r"^Timestream for LiveAnalytics is not offered in eu-north-1: give -c store=influxdb, or deploy to",
+    ):
+        deployment()
+    assert deployment(store="influxdb").engine == "influxdb"
+    # The emulator is nowhere.
+    assert deployment(local="true").engine == "timestream"
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-south-1", ""])
+def test_D9_a_region_with_timestream_or_one_that_is_not_known_is_not_refused(
+    cdk_environment: None, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    monkeypatch.setenv("CDK_DEFAULT_REGION", region)
+
+    assert deployment().engine == "timestream"
+
+
+def test_the_regions_are_those_that_boto3_knows() -> None:
+    session = boto3.session.Session()
+    known = [session.get_available_regions("timestream-write", partition) for partition in ("aws", "aws-us-gov")]
+
+    assert sorted(TIMESTREAM_REGIONS) == sorted(itertools.chain(*known))
+
+
 def test_the_cdks_command_line_is_told_in_one_sentence(cdk_environment: None) -> None:
     from infra.app import main
 
@@ -106,10 +192,18 @@ def test_the_cdks_command_line_is_told_in_one_sentence(cdk_environment: None) ->
 
 # Where they appear
 
+OF_THE_STORE = {
+    "memory_store_days": "14",
+    "magnetic_store_days": "730",
+    "rollup_every_hours": "1",
+    "grafana_principal": "008923505280",
+    "grafana_external_id": "12345",
+}
+
 
 @pytest.fixture(scope="module")
 def all_set(cdk_environment: None) -> Synthesized:
-    return synthesize(**USABLE, silent_after_minutes="45")
+    return synthesize(**USABLE, **OF_THE_STORE, silent_after_minutes="45")
 
 
 def subscribers(stacks: Synthesized, output: str) -> set[tuple[str, str]]:
@@ -140,6 +234,33 @@ def test_the_lambdas_are_told_what_is_set(all_set: Synthesized) -> None:
     assert alerts["SOLARSHED_PAGERDUTY_URL"] == USABLE["pagerduty_events_url"]
     assert alerts["SOLARSHED_DASHBOARD_URL"] == USABLE["dashboard_url"]
     assert heartbeat["SOLARSHED_SILENT_AFTER_S"] == str(45 * 60)
+
+
+def test_the_tables_keep_what_is_set_and_are_rolled_up_as_often(all_set: Synthesized) -> None:
+    tables = {
+        t["Properties"]["TableName"]: t["Properties"] for t in all_set.resources("AWS::Timestream::Table").values()
+    }
+    (query,) = all_set.resources("AWS::Timestream::ScheduledQuery").values()
+
+    assert tables[store.TABLE]["RetentionProperties"] == {
+        "MemoryStoreRetentionPeriodInHours": str(14 * 24),
+        "MagneticStoreRetentionPeriodInDays": "730",
+    }
+    assert tables[store.HOURLY_TABLE]["RetentionProperties"]["MagneticStoreRetentionPeriodInDays"] == "730"
+    assert query["Properties"]["ScheduleConfiguration"] == {"ScheduleExpression": "rate(1 hour)"}
+
+
+def test_grafana_elsewhere_takes_the_role_with_what_it_must_say(all_set: Synthesized) -> None:
+    roles = [role["Properties"] for role in all_set.resources("AWS::IAM::Role").values()]
+    (trust,) = [
+        statement
+        for role in roles
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]
+        if "AWS" in statement["Principal"]
+    ]
+
+    assert "008923505280" in json.dumps(trust["Principal"]["AWS"])
+    assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": "12345"}}
 
 
 def test_nothing_appears_that_is_not_set(stacks: Synthesized) -> None:

@@ -18,7 +18,8 @@ from contract.alerts import Alert, AlertMessage
 from contract.messages import SCHEMA, encode_telemetry
 from contract.status import State, Status, status_of
 from infra import STACK, TIMESTREAM_STACK
-from tests.infra.conftest import ALARM_EMAIL, ROOT, Json, Synthesized, synthesize
+from owner import cloud_check
+from tests.cdk_fixture import ALARM_EMAIL, ROOT, Json, Synthesized, synthesize
 
 # One worker synthesizes for all of these.
 pytestmark = pytest.mark.xdist_group("cdk")
@@ -35,7 +36,9 @@ def as_list(value: Any) -> list[Any]:  # noqa: ANN401 (an IAM member: one or sev
 
 
 def id_of(reference: Any) -> str:  # noqa: ANN401 (an intrinsic)
-    """The logical id that `Ref` or `Fn::GetAtt` names."""
+    """The logical id that `Ref` or `Fn::GetAtt` names, or the output of another stack."""
+    if "Fn::GetStackOutput" in reference:
+        return str(reference["Fn::GetStackOutput"]["OutputName"])
     return str(reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0])
 
 
@@ -165,6 +168,12 @@ def started_by_schedules(stacks: Synthesized) -> set[str]:
     return targets & set(stacks.resources("AWS::Lambda::Function"))
 
 
+def called_by_cloudformation(stacks: Synthesized) -> set[str]:
+    """The Lambdas behind custom resources: a deployment waits for their answer, and fails with their reason."""
+    custom = [r["Properties"] for r in stacks.resources().values() if r["Type"].startswith("Custom::")]
+    return {id_of(properties["ServiceToken"]) for properties in custom}
+
+
 def test_I1_every_lambda_that_nobody_waits_for_says_where_its_failures_go(stacks: Synthesized) -> None:
     queues = stacks.resources("AWS::SQS::Queue")
     configured = {
@@ -173,7 +182,9 @@ def test_I1_every_lambda_that_nobody_waits_for_says_where_its_failures_go(stacks
     }
     functions = set(stacks.resources("AWS::Lambda::Function"))
 
-    nobody_waits_for = functions - fed_by_queues(stacks) | started_by_schedules(stacks)
+    nobody_waits_for = functions - fed_by_queues(stacks) - called_by_cloudformation(stacks) | started_by_schedules(
+        stacks
+    )
 
     assert nobody_waits_for
     for function in nobody_waits_for:
@@ -268,7 +279,11 @@ def test_the_telemetry_rule_selects_all_that_a_message_is_made_of(stacks: Synthe
 
     selected = sql.removeprefix("SELECT ").partition(" FROM ")[0].split(", ")
 
-    assert set(selected) == {*json.loads(encode_telemetry([])), "topic(3) AS thing"}
+    assert set(selected) == {
+        *json.loads(encode_telemetry([])),
+        "topic(3) AS thing",
+        "timestamp() AS received_ms",
+    }
 
 
 def test_the_alert_rule_selects_all_that_an_alert_is_made_of(stacks: Synthesized) -> None:
@@ -411,7 +426,7 @@ def test_I4_every_lambda_raises_an_alarm_at_the_first_error(stacks: Synthesized)
         and each.alarm["Statistic"] == "Sum"
     }
 
-    assert watch == set(stacks.resources("AWS::Lambda::Function"))
+    assert watch == set(stacks.resources("AWS::Lambda::Function")) - called_by_cloudformation(stacks)
 
 
 def test_I4_L19_every_lambda_of_a_schedule_raises_an_alarm_when_it_has_not_run(stacks: Synthesized) -> None:
@@ -572,22 +587,35 @@ def test_I5_no_resource_policy_allows_everyone(stacks: Synthesized) -> None:
                 assert statement["Effect"] == "Deny" or "*" not in json.dumps(statement["Principal"])
 
 
-def test_the_table_takes_late_records_and_keeps_five_years(stacks: Synthesized) -> None:
-    (table,) = stacks.resources("AWS::Timestream::Table").values()
+def tables(stacks: Synthesized) -> dict[str, Json]:
+    """Timestream's tables by name."""
+    found = stacks.resources("AWS::Timestream::Table").values()
+    return {table["Properties"]["TableName"]: table for table in found}
+
+
+def test_both_tables_take_late_records_and_keep_five_years(stacks: Synthesized) -> None:
     (database,) = stacks.resources("AWS::Timestream::Database").values()
 
-    settings = table["Properties"]
-    assert settings["DatabaseName"] == database["Properties"]["DatabaseName"] == store.DATABASE
-    assert settings["TableName"] == store.TABLE
-    assert settings["RetentionProperties"] == {
-        "MemoryStoreRetentionPeriodInHours": str(7 * 24),
-        "MagneticStoreRetentionPeriodInDays": str(5 * 365),
+    assert set(tables(stacks)) == {store.TABLE, store.HOURLY_TABLE}
+    for table in tables(stacks).values():
+        settings = table["Properties"]
+        assert settings["DatabaseName"] == database["Properties"]["DatabaseName"] == store.DATABASE
+        assert settings["RetentionProperties"]["MagneticStoreRetentionPeriodInDays"] == str(5 * 365)
+        late = settings["MagneticStoreWriteProperties"]
+        rejected = late["MagneticStoreRejectedDataLocation"]["S3Configuration"]
+        assert late["EnableMagneticStoreWrites"] is True
+        assert id_of(rejected["BucketName"]) in stacks.resources("AWS::S3::Bucket")
+        assert {table["DeletionPolicy"], database["DeletionPolicy"]} == {"RetainExceptOnCreate"}
+
+
+def test_samples_are_a_week_in_the_memory_store_and_hours_longer_than_a_roll_up_goes_back(stacks: Synthesized) -> None:
+    hours = {
+        name: int(table["Properties"]["RetentionProperties"]["MemoryStoreRetentionPeriodInHours"])
+        for name, table in tables(stacks).items()
     }
-    late = settings["MagneticStoreWriteProperties"]
-    rejected = late["MagneticStoreRejectedDataLocation"]["S3Configuration"]
-    assert late["EnableMagneticStoreWrites"] is True
-    assert id_of(rejected["BucketName"]) in stacks.resources("AWS::S3::Bucket")
-    assert {table["DeletionPolicy"], database["DeletionPolicy"]} == {"RetainExceptOnCreate"}
+
+    assert hours[store.TABLE] == 7 * 24
+    assert hours[store.HOURLY_TABLE] > 48 + 1
 
 
 # Who may do what
@@ -644,11 +672,13 @@ def test_I3_a_device_hears_its_own_shadow_only(stacks: Synthesized) -> None:
 
 
 PATTERNS = {
-    "timestream:DescribeEndpoints": {"*"},  # AWS takes no other resource for it
+    # AWS takes no other resource for these; none shows a table's data
+    **{f"timestream:{a}": {"*"} for a in ("CancelQuery", "DescribeEndpoints", "ListDatabases", "SelectValues")},
     "iot:DescribeThing": {"thing/*"},  # every thing is watched
     "s3:DeleteObject": {"open/*"},  # an object for each alert that is raised, named by its thing
     "s3:GetObject": {"heartbeat/*", "open/*"},  # an object for each thing
-    "s3:PutObject": {"heartbeat/*", "open/*", "rejected/*", "status/*"},  # the same; one for each refused record
+    # The same; one for each refused record, and for each run that was refused.
+    "s3:PutObject": {"heartbeat/*", "open/*", "rejected/*", "roll-up-errors/*", "status/*"},
 }
 
 
@@ -678,7 +708,8 @@ def test_every_lambda_has_a_role_of_its_own(stacks: Synthesized) -> None:
 
 
 def test_every_role_is_for_one_service(stacks: Synthesized) -> None:
-    services = {"iot.amazonaws.com", "lambda.amazonaws.com", "scheduler.amazonaws.com"}
+    names = ("grafana", "iot", "lambda", "scheduler", "timestream")
+    services = {f"{name}.amazonaws.com" for name in names}
 
     for role in properties(stacks.resources("AWS::IAM::Role")).values():
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
@@ -698,6 +729,61 @@ def allowed_to(stacks: Synthesized, capability: str) -> dict[str, set[str]]:
                     arns = {re.sub(r"[0-9A-F]{8}>", ">", text(arn)) for arn in as_list(statement["Resource"])}
                     allowed.setdefault(action, set()).update(arns)
     return allowed
+
+
+def test_the_columns_lambda_may_write_to_the_two_tables_and_no_more(stacks: Synthesized) -> None:
+    table = "arn:<Partition>:timestream:<Region>:<AccountId>:database/solarshed/table/"
+
+    assert allowed_to(stacks, "timestream") == {
+        "logs:CreateLogStream": {"<ColumnsLogs>"},
+        "logs:PutLogEvents": {"<ColumnsLogs>"},
+        "timestream:WriteRecords": {f"{table}{store.TABLE}", f"{table}{store.HOURLY_TABLE}"},
+        "timestream:DescribeEndpoints": {"*"},
+    }
+
+
+def reader(stacks: Synthesized) -> tuple[Json, dict[str, set[str]]]:
+    """Who may take Grafana's role, and what it may do with what."""
+    role_id = id_of(stacks.templates[TIMESTREAM_STACK]["Outputs"]["GrafanaReaderRoleArn"]["Value"])
+    (trust,) = stacks.resources()[role_id]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    allowed: dict[str, set[str]] = {}
+    for policy in properties(stacks.resources("AWS::IAM::Policy")).values():
+        if role_id in map(id_of, policy["Roles"]):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                for action in as_list(statement["Action"]):
+                    allowed.setdefault(action, set()).update(map(text, as_list(statement["Resource"])))
+    return trust, allowed
+
+
+def test_grafana_may_read_the_two_tables_and_no_more(stacks: Synthesized) -> None:
+    database = "arn:<Partition>:timestream:<Region>:<AccountId>:database/solarshed"
+    both = {f"{database}/table/{table}" for table in (store.TABLE, store.HOURLY_TABLE)}
+
+    trust, allowed = reader(stacks)
+
+    assert trust["Principal"] == {"Service": "grafana.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert allowed == {
+        **{f"timestream:{action}": both for action in ("Select", "DescribeTable", "ListMeasures")},
+        **{f"timestream:{action}": {database} for action in ("DescribeDatabase", "ListTables")},
+        **{f"timestream:{a}": {"*"} for a in ("CancelQuery", "DescribeEndpoints", "ListDatabases", "SelectValues")},
+    }
+
+
+def test_the_roll_up_may_read_one_table_and_write_the_other(stacks: Synthesized) -> None:
+    (query,) = properties(stacks.resources("AWS::Timestream::ScheduledQuery")).values()
+    role = id_of(query["ScheduledQueryExecutionRoleArn"])
+    found = [p for p in properties(stacks.resources("AWS::IAM::Policy")).values() if role in map(id_of, p["Roles"])]
+
+    tables_of = {
+        action: text(statement["Resource"]).rpartition("/")[2]
+        for policy in found
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+        if "/table/" in json.dumps(statement["Resource"])
+    }
+
+    assert tables_of == {"timestream:Select": store.TABLE, "timestream:WriteRecords": store.HOURLY_TABLE}
 
 
 ITS_QUEUE = ("ReceiveMessage", "ChangeMessageVisibility", "GetQueueUrl", "DeleteMessage", "GetQueueAttributes")
@@ -744,6 +830,14 @@ def test_there_are_two_stacks_and_neither_needs_the_others_exports(stacks: Synth
     for template in stacks.templates.values():
         assert not {"Fn::ImportValue", "Fn::GetStackOutput"} & set(referred(template))
         assert not [name for name, output in template.get("Outputs", {}).items() if "Export" in output]
+
+
+def test_doctor_looks_for_the_bootstrap_that_the_stacks_ask_for(stacks: Synthesized) -> None:
+    for template in stacks.templates.values():
+        (rule,) = template["Rules"]["CheckBootstrapVersion"]["Assertions"]
+        too_old = rule["Assert"]["Fn::Not"][0]["Fn::Contains"][0]
+        assert template["Parameters"]["BootstrapVersion"]["Default"] == cloud_check._BOOTSTRAP_PARAMETER
+        assert max(map(int, too_old)) == cloud_check._LEAST_BOOTSTRAP - 1
 
 
 def test_I6_the_stacks_are_the_same_when_synthesized_again(stacks: Synthesized) -> None:
@@ -812,7 +906,9 @@ def test_the_emulator_keeps_nothing_and_is_spoken_to_without_tls(local_stacks: S
 
 def bundles(stacks: Synthesized) -> dict[str, Path]:
     """The folder of each function's code, by its handler."""
-    manifest = json.loads((stacks.directory / f"{STACK}.assets.json").read_text())["files"]
+    manifest: Json = {}
+    for name in stacks.templates:
+        manifest |= json.loads((stacks.directory / f"{name}.assets.json").read_text())["files"]
     return {
         function["Handler"]: stacks.directory
         / manifest[function["Code"]["S3Key"].removesuffix(".zip")]["source"]["path"]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,10 +15,12 @@ from mypy_boto3_s3 import S3Client
 from cloud.telemetry import handler as telemetry
 from cloud.telemetry.handler import store_batch
 from cloud.telemetry.points import Point
-from cloud.telemetry.timestream import Rejected
+from cloud.telemetry.timestream import TimestreamWriter
+from cloud.telemetry.writer import Rejected, StoreError
 from contract import store
 from demo.timestream.server import Endpoint
 from tests.cloud.telemetry.columns import columns
+from tests.influxdb import influxd
 
 Json = dict[str, Any]
 
@@ -58,13 +60,15 @@ def failures(answer: Json) -> list[str]:
 class RecordingWriter:
     """Takes everything but the calls in `fails` (from 0) and the points whose version is in `refuses`."""
 
+    max_points = 100
+
     def __init__(self, fails: dict[int, Exception] | None = None, refuses: frozenset[int] = frozenset()) -> None:
         self.calls: list[list[Point]] = []
         self._fails = fails or {}
         self._refuses = refuses
 
-    def write(self, points: list[Point]) -> list[Rejected]:
-        self.calls.append(points)
+    def write(self, points: Sequence[Point]) -> list[Rejected]:
+        self.calls.append(list(points))
         error = self._fails.get(len(self.calls) - 1)
         if error:
             raise error
@@ -150,7 +154,9 @@ def test_a_call_takes_at_most_100_points(count: int, calls: int) -> None:
     assert len(writer.calls) == calls
 
 
-@pytest.mark.parametrize("error", [THROTTLED, UNREACHABLE], ids=["throttled", "unreachable"])
+@pytest.mark.parametrize(
+    "error", [THROTTLED, UNREACHABLE, StoreError("503")], ids=["throttled", "unreachable", "another engine"]
+)
 def test_D5_only_the_messages_of_the_failed_call_are_delivered_again(error: Exception) -> None:
     records = [
         record("a", *(sample(number) for number in range(1, 61))),
@@ -271,7 +277,7 @@ def test_a_batch_is_stored_and_a_replay_changes_nothing(s3: S3Client, endpoint: 
     assert kept_objects(s3) == {}
 
 
-def test_D1_D8_a_rejected_point_is_one_object_however_often_it_comes(s3: S3Client, endpoint: Endpoint) -> None:
+def test_D8_a_rejected_point_is_one_object_however_often_it_comes(s3: S3Client, endpoint: Endpoint) -> None:
     too_late_ms = NOW_MS + 3_600_000
     batch = [record("a", sample(1), sample(2, time_ms=too_late_ms, measures={"battery_voltage_v": 54}))]
 
@@ -310,10 +316,92 @@ def test_D5_throttled_messages_are_delivered_again_and_then_stored(s3: S3Client,
     assert rows(endpoint) == 2
 
 
+def test_D4_a_point_of_the_future_is_kept_in_the_bucket_and_said_in_the_log(
+    s3: S3Client, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    ahead_ms = time.time_ns() // 10**6 + 16 * 60_000
+
+    assert handle(record("a", sample(1, time_ms=ahead_ms), sample(2, time_ms=NOW_MS - 30 * 24 * 3600_000))) == []
+
+    assert list(kept_objects(s3)) == [f"rejected/shed/control/{ahead_ms}-1.json"]
+    assert "refused by the store: The time is more than 15 minutes in the future" in caplog.text
+    assert rows(endpoint) == 1
+
+
+def test_D6_what_no_store_can_hold_does_not_reach_it(s3: S3Client, endpoint: Endpoint) -> None:
+    bodies = [
+        record("nan", sample(1, measures={"battery_voltage_v": float("nan")})),
+        record("infinity", sample(2, measures={"battery_voltage_v": float("-inf")})),
+        record("65 bits", sample(1 << 63)),
+    ]
+
+    assert handle(*bodies, record("b", sample(3, measures={}, devices={"mx2": {}}))) == ["65 bits", "infinity", "nan"]
+
+    # A decision always says its position; a device that said nothing is no point.
+    assert rows(endpoint) == 1
+    assert kept_objects(s3) == {}
+
+
+def test_D7_what_a_pi_said_before_it_knew_the_time_is_stored_when_it_arrived_with_the_flag(
+    s3: S3Client, endpoint: Endpoint
+) -> None:
+    unset = {"clock_synchronised": False, "time_ms": 90_000, "devices": {"mx2": {"pv_power_w": 1.0}}}
+    batch = [record("a", sample(1, **unset), sample(2), received_ms=NOW_MS)]
+
+    assert handle(*batch) == []
+    assert handle(*batch) == []
+
+    with closing(boto3.client("timestream-query")) as client:
+        answer = client.query(
+            QueryString="SELECT source, to_milliseconds(time), clock_synchronised "
+            f'FROM "{store.DATABASE}"."{store.TABLE}" ORDER BY time DESC, source'
+        )
+    found = [tuple(datum.get("ScalarValue") for datum in row["Data"]) for row in answer["Rows"]]
+    assert found == [
+        ("control", str(NOW_MS), "false"),
+        ("mx2", str(NOW_MS), None),
+        ("control", str(NOW_MS - 2000), "true"),
+    ]
+    assert kept_objects(s3) == {}
+
+
+@pytest.mark.parametrize("changes", [{}, {"received_ms": "soon"}], ids=["an older rule", "no number"])
+def test_D7_without_a_time_of_arrival_the_store_refuses_and_the_bucket_keeps_it(
+    s3: S3Client, endpoint: Endpoint, changes: Json
+) -> None:
+    assert handle(record("a", sample(1, clock_synchronised=False, time_ms=90_000), **changes)) == []
+
+    assert list(kept_objects(s3)) == ["rejected/shed/control/90000-1.json"]
+
+
+def test_the_engine_is_the_one_that_the_environment_names(
+    s3: S3Client, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with influxd() as server, closing(boto3.client("secretsmanager")) as secrets:
+        server.create_database(store.DATABASE)
+        monkeypatch.setenv("SOLARSHED_STORE", store.INFLUXDB)
+        monkeypatch.setenv("SOLARSHED_INFLUXDB_URL", server.url)
+        held = secrets.create_secret(Name="influxdb", SecretString='{"username": "any", "password": "any"}')
+        monkeypatch.setenv("SOLARSHED_INFLUXDB_SECRET", held["ARN"])
+        ahead = sample(3, time_ms=NOW_MS + 3_600_000)
+
+        assert handle(record("a", *(sample(number) for number in range(1, 250))), record("b", ahead)) == []
+
+        (series,) = server.query('SELECT count(battery_voltage_v) FROM "decision"', store.DATABASE)
+        assert series["values"][0][1] == 249
+    assert rows(endpoint) == 0
+    assert len(kept_objects(s3)) == 1
+
+
+def test_without_a_word_in_the_environment_the_engine_is_timestream(s3: S3Client) -> None:
+    assert isinstance(telemetry._writer(), TimestreamWriter)
+
+
 HOSTILE_SAMPLES = {
     "a reserved name": sample(2, measures={"time": 1.0}),
     "a name like the store's own": sample(2, measures={"ts_version": 1.0}),
     "a dimension's name": sample(2, measures={"thing": 1.0}),
+    "another dimension's name": sample(2, measures={"site": 1.0}),
     "a device's reserved name": sample(2, devices={"mx2": {"measure_name": "x"}}),
     "half a character": sample(2, boot_id="\ud800"),
     "an empty text": sample(2, devices={"mx2": {"charger_mode": ""}}),

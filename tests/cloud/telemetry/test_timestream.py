@@ -1,8 +1,10 @@
 """The writer against moto (what is sent) and against the project's own Timestream over HTTP (what comes of it)."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -54,7 +56,11 @@ def test_a_point_is_one_multi_measure_record(sent: list[Json]) -> None:
     assert rejected == []
     assert sent == [
         {
-            "Dimensions": [{"Name": "thing", "Value": "shed"}, {"Name": "source", "Value": "control"}],
+            "Dimensions": [
+                {"Name": "site", "Value": "home"},
+                {"Name": "thing", "Value": "shed"},
+                {"Name": "source", "Value": "control"},
+            ],
             "MeasureName": "decision",
             "MeasureValueType": "MULTI",
             "MeasureValues": [{"Name": "battery_voltage_v", "Type": "DOUBLE", "Value": "49.8"}],
@@ -116,9 +122,17 @@ def test_a_point_comes_back_with_its_types(writer: TimestreamWriter, reader: Tim
     assert writer.write([point(**values)]) == []
 
     names = (
-        "thing, source, measure_name, to_milliseconds(time), battery_voltage_v, sequence, clock_synchronised, position"
+        "site, thing, source, measure_name, to_milliseconds(time), battery_voltage_v, sequence, clock_synchronised, "
+        "position"
     )
-    assert select(reader, names) == [("shed", "control", "decision", str(NOW_MS), "54.0", "17", "true", "grid")]
+    assert select(reader, names) == [("home", "shed", "control", "decision", str(NOW_MS), "54.0", "17", "true", "grid")]
+
+
+def test_the_same_of_another_site_is_another_record(writer: TimestreamWriter, reader: TimestreamQueryClient) -> None:
+    assert writer.write([point(), replace(point(battery_voltage_v=50.0), site="cabin")]) == []
+
+    found = sorted(select(reader, "site, battery_voltage_v"), key=str)
+    assert found == [("cabin", "50.0"), ("home", "54.0")]
 
 
 def test_D1_of_100_points_the_two_of_another_type_are_returned_and_98_are_stored(
@@ -194,11 +208,36 @@ def test_D4_what_is_too_old_or_in_the_future_is_returned(
     assert rows(endpoint) == 1
 
 
-@pytest.mark.parametrize("age_ms", [3 * DAY_MS, 30 * DAY_MS, 4 * 365 * DAY_MS])
-def test_D4_a_backlog_of_days_or_years_is_stored(writer: TimestreamWriter, endpoint: Endpoint, age_ms: int) -> None:
-    assert writer.write([point(NOW_MS - age_ms)]) == []
+@pytest.mark.parametrize(
+    ("age_ms", "where"),
+    [(3 * DAY_MS, "MemoryStore"), (30 * DAY_MS, "MagneticStore"), (4 * 365 * DAY_MS, "MagneticStore")],
+    ids=["3 days", "30 days", "4 years"],
+)
+def test_D4_a_backlog_of_days_goes_to_the_memory_store_and_an_older_one_to_the_magnetic_store(
+    endpoint: Endpoint, age_ms: int, where: str
+) -> None:
+    with closing(boto3.client("timestream-write", config=ONE_TRY)) as client:
+        answers: list[Json] = []
+        client.meta.events.register(
+            "after-call.timestream-write.WriteRecords", lambda parsed, **_: answers.append(parsed["RecordsIngested"])
+        )
 
+        assert TimestreamWriter(store.DATABASE, store.TABLE, client).write([point(NOW_MS - age_ms)]) == []
+
+    assert answers == [{"Total": 1, "MemoryStore": 0, "MagneticStore": 0, where: 1}]
     assert rows(endpoint) == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1 << 63], ids=["nan", "infinity", "65 bits"])
+def test_D6_what_no_store_can_hold_is_returned_and_its_neighbours_are_stored(
+    writer: TimestreamWriter, endpoint: Endpoint, bad: float
+) -> None:
+    poison = point(NOW_MS - 1, battery_voltage_a=bad)
+
+    rejected = writer.write([point(), poison, point(NOW_MS - 2)])
+
+    assert [refused.point for refused in rejected] == [poison]
+    assert rows(endpoint) == 2
 
 
 @pytest.mark.parametrize("error", ["ThrottlingException", "InternalServerException", "AccessDeniedException"])

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device.doctor.finding import Finding, Verdict
+from contract.finding import Finding, Verdict
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.finding import Finding, Verdict
 from device.doctor import Machine
 from device.doctor.cloud import check_certificate, check_endpoint
-from device.doctor.finding import Finding, Verdict
 from device.settings import Uplink
 from tests.device.doctor.authority import Authority
 from tests.device.doctor.findings import NOW, assert_failed, assert_warned

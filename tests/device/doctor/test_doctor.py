@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from contract.finding import Finding, Verdict
 from demo.shed.thermometer import w1_slave
 from device import doctor
 from device.doctor import Machine
-from device.doctor.finding import Finding, Verdict
 from tests.device.doctor.findings import show
 from tests.device.mate_line import fndc, mate_that_says
 from tests.device.one_wire import SENSOR_ID

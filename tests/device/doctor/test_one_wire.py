@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.finding import Finding, Verdict
 from demo.shed.thermometer import w1_slave
 from device.doctor import Machine
-from device.doctor.finding import Finding, Verdict
 from device.doctor.one_wire import check_bus, check_outside_thermometer, check_thermometer
 from device.settings import Thermometer
 from tests.device.doctor.findings import assert_failed, assert_warned, show

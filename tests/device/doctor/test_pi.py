@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.finding import Finding, Verdict
 from device.doctor import Machine
-from device.doctor.finding import Finding, Verdict
 from device.doctor.pi import check_clock, check_gpio, check_pi, check_state_directory
 from device.health import Health
 from tests.device.doctor.findings import assert_failed, assert_warned, show

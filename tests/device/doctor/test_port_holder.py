@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import serial
 
+from contract.finding import Verdict
 from device.battery_monitor import BatteryMonitor
 from device.doctor import Machine, serial_mate
-from device.doctor.finding import Verdict
 from device.doctor.serial_mate import check_battery_monitor
 from device.settings import Monitor
 from tests.device.doctor.findings import assert_failed, show

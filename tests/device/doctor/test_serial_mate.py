@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.finding import Finding, Verdict
 from device.battery_monitor import BatteryMonitor
 from device.doctor import Machine, serial_mate
-from device.doctor.finding import Finding, Verdict
 from device.doctor.serial_mate import check_battery_monitor, check_port
 from device.mate import PageReader
 from device.settings import Monitor

@@ -6,7 +6,7 @@ import pytest
 
 from contract import store
 from infra.costs import calls
-from tests.infra.conftest import Json, Synthesized
+from tests.cdk_fixture import Json, Synthesized
 
 # One worker synthesizes for all tests of templates.
 pytestmark = pytest.mark.xdist_group("cdk")

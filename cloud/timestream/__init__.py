@@ -1,0 +1,1 @@
+"""CloudFormation -> the columns of the tables."""

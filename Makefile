@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_WORKERS ?= 2
+# Many tests wait more than they compute.
+PYTEST_WORKERS ?= 3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing is written outside this folder, caches included.
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip

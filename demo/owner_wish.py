@@ -20,7 +20,7 @@ from demo.emulator import REGION
 from demo.processes import DemoError
 from owner.override import ask
 from owner.session import Account
-from page.overrides import NoAnswerError, Override, Overrides
+from page.wishes import NoAnswerError, Override, Overrides
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient

@@ -14,7 +14,7 @@ from contract import store
 from demo.narrator import Narrator, iso
 from demo.pagerduty import Event
 from device.outbox import Outbox, Stream
-from page.overrides import Override
+from page.wishes import Override
 
 
 @dataclass(frozen=True)

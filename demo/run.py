@@ -8,10 +8,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from contract.store import DEFAULT_SITE
+from dashboard.look import Look
 from demo import report as reports
 from demo.cable import Cable
 from demo.deployment import create_table, deploy, put_routing_key
@@ -34,13 +36,18 @@ from demo.settings import (
     THING,
     write_settings,
 )
+from demo.timestream import scheduled
 from demo.timestream.server import Endpoint
 from demo.timestream.server import serve as serve_timestream
 from device.stopping import StopRequest
+from device.weather import FILE_NAME as WEATHER_FILE_NAME
 from page.incidents import Incident
-from page.overrides import NoAnswerError, ReadShadow, ShadowOverrides, reader
+from page.overrides import ReadShadow, ShadowOverrides, reader
 from page.server import Page, serve
+from page.timestream import TimestreamSource
+from page.wishes import NoAnswerError
 
+LOOK = Look()
 _PREFIX = "solarshed-demo-"
 _SHED_READY_TIMEOUT_S = 20.0
 _CONTROL_READY_TIMEOUT_S = 20.0
@@ -146,9 +153,10 @@ class Demo:
         # The page comes first because its port is the one that may be taken.
         self._page = serve(
             THING,
+            TimestreamSource(self._client("timestream-query"), THING, DEFAULT_SITE, LOOK),
+            look=LOOK,
             port=self._port,
             note=NOTE,
-            client=self._client("timestream-query"),
             overrides=self._overrides,
             incidents=self._incidents,
         )
@@ -185,10 +193,12 @@ class Demo:
         shed = self._directory / "shed"
         shed.mkdir()
         config = self._directory / "config.toml"
-        write_settings(config, shed, self._state, self._state / "run", uplink)
+        runtime = self._state / "run"
+        write_settings(config, shed, self._state, runtime, uplink)
+        weather = runtime / WEATHER_FILE_NAME
         simulator = self._start(
             "the simulated shed",
-            [sys.executable, "-m", "demo.shed", "--directory", shed, "--speed", str(SPEED)],
+            [sys.executable, "-m", "demo.shed", "--directory", shed, "--speed", str(SPEED), "--weather-file", weather],
         )
         simulator.wait_for_line("ready", _SHED_READY_TIMEOUT_S)
         yield done("simulated shed            serial line, thermometer and pins")
@@ -201,7 +211,9 @@ class Demo:
             lambda: self._run("solarshed uplink", [command, "uplink", "--config", config]), self.narrator.say
         )
         yield done("solarshed control, solarshed uplink")
-        self._schedules = ShortenedSchedules(self._emulator)
+        self._schedules = ShortenedSchedules(
+            self._emulator, self._roll_up_by(scheduled.find(self._directory / "cdk.out"))
+        )
         self._schedules.start()
         account = EmulatedAccount(self._emulator.url)
         self._read_shadow = reader(account, THING)
@@ -284,6 +296,11 @@ class Demo:
             )
             for one in made
         ]
+
+    def _roll_up_by(self, properties: scheduled.Properties) -> Callable[[], int]:
+        """What fills the table of hours."""
+        query, write = self._client("timestream-query"), self._client("timestream-write")
+        return lambda: scheduled.run(properties, query, write, time.time_ns() // 10**6)
 
     def _tell_of_pages(self) -> None:
         """In the terminal, what PagerDuty's stand-in has been told since the last time."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from page.words import plain
+from contract.words import plain
 
 _FLAPPING = "flapping/"
 

@@ -7,8 +7,7 @@ asked is AWS's word. Nothing is taken from whoever asked.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import asdict, replace
 
 from botocore.exceptions import ClientError
 
@@ -17,58 +16,15 @@ from contract.errors import SolarshedError
 from contract.shadow import OVERRIDE, Mode, OverrideState, ShadowError
 from owner.session import Account, error_code
 from owner.shadow import Section, Shadow, parse
+from page.wishes import Answer, NoAnswerError, Override, is_over
 
 # So long an answer of the shadow is taken for the present one.
 FRESH_FOR_S = 0.9
 
 _REPLACED = "another wish took its place"
 
-Answer = dict[str, Any]
 # The document that GetThingShadow answers with, None where there is none; raises NoAnswerError.
 ReadShadow = Callable[[], bytes | None]
-
-
-class NoAnswerError(Exception):
-    """The overrides cannot be read; a sentence says why."""
-
-
-@dataclass(frozen=True)
-class Override:
-    """One wish, and what the device has said of it. `state` is None while that is nothing.
-
-    Times are epoch milliseconds. `asked_ms` is AWS's, the others are the device's: its first report that says so.
-    """
-
-    mode: str
-    until_ms: int
-    asked_ms: int | None = None
-    state: str | None = None
-    because: str | None = None
-    ends_at_ms: int | None = None
-    applied_ms: int | None = None
-    ended_ms: int | None = None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What tells one wish from another."""
-        return self.mode, self.until_ms
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the device has said that nothing more comes of it."""
-        return _is_over(self.state)
-
-
-class Overrides(Protocol):
-    """What the page's server needs. Another source than the shadow can take its place."""
-
-    def now(self) -> Answer:
-        """`standing`, those that are not over, and `refused`, why the device takes none; raises NoAnswerError."""
-        ...
-
-    def known(self) -> list[Override]:
-        """All that have been heard of, oldest first."""
-        ...
 
 
 class OverrideLog:
@@ -94,7 +50,7 @@ class OverrideLog:
         """
         newest = parse(document)
         reported = newest.reported.section(OVERRIDE)
-        if not self._has_heard and _is_over(reported.text("state")):
+        if not self._has_heard and is_over(reported.text("state")):
             self._over_before = _key(reported)
         self._has_heard = True
         time_ms = _milliseconds(newest.reported.time("time"))
@@ -127,7 +83,7 @@ class OverrideLog:
         if key is None or key == self._over_before:
             return None
         known, state = self._known.get(key, Override(*key)), reported.text("state")
-        is_first_end = _is_over(state) and known.ended_ms is None
+        is_first_end = is_over(state) and known.ended_ms is None
         self._known[key] = replace(
             known,
             state=state,
@@ -221,10 +177,6 @@ def _stands(override: Override, newest: Shadow) -> bool:
 def _key(override: Section) -> tuple[str, int] | None:
     mode, until_ms = override.text("mode"), _milliseconds(override.time("until"))
     return None if mode is None or mode == Mode.AUTO or until_ms is None else (mode, until_ms)
-
-
-def _is_over(state: str | None) -> bool:
-    return state in list(OverrideState) and OverrideState(str(state)).is_over
 
 
 def _asked_ms(document: bytes) -> int | None:

@@ -1,14 +1,16 @@
 """Serves the page and its small JSON API on 127.0.0.1.
 
-GET /api/panels                     what to draw, the ranges, the note
-GET /api/panel/<id>?range=1h        one panel's data, times in epoch milliseconds
-GET /api/events?range=1h            what changed, as sentences
+GET /api/page                       the dashboards with their panels, the ranges, the note, what time it is
+GET /api/panel/<id>?RANGE           one panel's data, times in epoch milliseconds, for at most `points` points
+GET /api/events?RANGE               what changed, as sentences; `is_cut` if there was more than is told
 GET /api/now                        the newest sample, why, since when, how old
 GET /api/overrides                  what the owner has asked for and what the device says of it, while it is not over
 GET /api/incidents                  what the alerts have made of themselves in PagerDuty, newest first
 
-An error is `{"error": SENTENCE}`: 400 for a wrong range, 404 for a wrong address, 503 while Timestream, or for the
-overrides the thing's shadow, does not answer.
+RANGE is `range=1h`, which ends now, or `from=MS&to=MS`.
+
+An error is `{"error": SENTENCE}`: 400 for a wrong range, 404 for a wrong address, 503 while the store, or for
+the overrides the thing's shadow, does not answer.
 """
 
 import errno
@@ -21,21 +23,19 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from contract.errors import SolarshedError
-from page.history import History, wall_clock_ms
+from dashboard.look import Look
 from page.incidents import Incidents
-from page.overrides import NoAnswerError, Overrides
-from page.panels import DEFAULT_RANGE, PANELS, RANGES, Range
-from page.timestream import TimestreamError, make_client
-
-if TYPE_CHECKING:
-    from mypy_boto3_timestream_query import TimestreamQueryClient
+from page.source import Source, SourceError, Window
+from page.view import MOST_POINTS, PANELS, RANGES, View, wall_clock_ms, window
+from page.wishes import NoAnswerError, Overrides
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8080
+_DEFAULT_LOOK = Look()
 
 # A page of another origin that has rebound its name to 127.0.0.1 sends its own name here.
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
@@ -59,7 +59,9 @@ _CONTENT_TYPES = {
     ".svg": "image/svg+xml",
 }
 _RANGES = {span.id: span for span in RANGES}
-_PANELS = {panel.id: panel for panel in PANELS}
+_DEFAULT_RANGE = "24h"
+# Before the year 2200: what is later would not be a date in a browser.
+_MOST_MS = 7_258_118_400_000
 
 
 class PortInUseError(SolarshedError, OSError):
@@ -102,27 +104,27 @@ class Page:
 
 def serve(
     thing: str,
+    source: Source,
     *,
+    look: Look = _DEFAULT_LOOK,
     port: int = DEFAULT_PORT,
     note: str = "",
-    client: "TimestreamQueryClient | None" = None,
     overrides: Overrides | None = None,
     incidents: Incidents | None = None,
     now_ms: Callable[[], int] = wall_clock_ms,
 ) -> Page:
-    """Show `thing` on 127.0.0.1:`port` (0: any free one), with `note` as a line on the page.
+    """Show what `source` knows of `thing` on 127.0.0.1:`port` (0: any free one), with `note` as a line on the page.
 
     Without `overrides` the page says nothing of the owner's wishes, without `incidents` nothing of whom it has woken.
 
     Raises:
         PortInUseError: something else listens there.
-        UnavailableError: no client can be made.
         ValueError: `thing` is no thing's name.
     """
-    history = History(client or make_client(), thing, now_ms)
+    view = View(source, thing, look, now_ms)
 
     class Handler(_Handler):
-        api = _Api(history, note, overrides, incidents, now_ms)
+        api = _Api(view, note, overrides, incidents, now_ms)
 
     try:
         return Page(_Server((ADDRESS, port), Handler))
@@ -146,13 +148,13 @@ class _Api:
 
     def __init__(
         self,
-        history: History,
+        view: View,
         note: str,
         overrides: Overrides | None,
         incidents: Incidents | None,
         now_ms: Callable[[], int],
     ) -> None:
-        self._history = history
+        self._view = view
         self._note = note
         self._overrides = overrides
         self._incidents = incidents
@@ -166,33 +168,54 @@ class _Api:
         """
         try:
             match path.removeprefix("/api/").split("/"):
-                case ["panels"]:
-                    return self._panels()
-                case ["panel", panel_id] if panel_id in _PANELS:
-                    return self._history.panel(_PANELS[panel_id], _range(query))
+                case ["page"]:
+                    return self._page()
+                case ["panel", panel_id] if panel_id in PANELS:
+                    return self._view.panel(PANELS[panel_id], self._window(query))
                 case ["events"]:
-                    return self._history.events(_range(query), self._overrides.known() if self._overrides else ())
+                    ended = self._overrides.known() if self._overrides else ()
+                    return self._view.events(self._window(query), ended)
                 case ["now"]:
-                    return self._history.now()
+                    return self._view.now()
                 case ["overrides"] if self._overrides is not None:
                     return {"now_ms": self._now_ms(), **self._overrides.now()}
                 case ["incidents"] if self._incidents is not None:
                     newest_first = sorted(self._incidents(), key=lambda one: one.opened_ms, reverse=True)
                     return {"now_ms": self._now_ms(), "incidents": [one.as_json() for one in newest_first]}
-        except (TimestreamError, NoAnswerError) as error:
+        except (SourceError, NoAnswerError) as error:
             raise _RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
         raise _RequestError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
 
-    def _panels(self) -> dict[str, Any]:
+    def _page(self) -> dict[str, Any]:
         return {
-            "thing": self._history.thing,
+            "thing": self._view.thing,
+            "now_ms": self._now_ms(),
             "note": self._note,
-            "default_range": DEFAULT_RANGE.id,
             "ranges": [asdict(span) for span in RANGES],
-            "panels": [asdict(panel) for panel in PANELS],
+            "dashboards": self._view.dashboards(),
             "has_overrides": self._overrides is not None,
             "has_incidents": self._incidents is not None,
         }
+
+    def _window(self, query: dict[str, list[str]]) -> Window:
+        points = _whole(query, "points", 1, MOST_POINTS, MOST_POINTS)
+        if "from" not in query and "to" not in query:
+            asked = query.get("range", [_DEFAULT_RANGE])[-1]
+            if asked not in _RANGES:
+                raise _RequestError(HTTPStatus.BAD_REQUEST, f"The range is one of {', '.join(_RANGES)}.")
+            now_ms = self._now_ms()
+            return window(now_ms - 1000 * _RANGES[asked].span_s, now_ms, points)
+        from_ms, to_ms = (_whole(query, name, 0, _MOST_MS) for name in ("from", "to"))
+        if from_ms >= to_ms:
+            raise _RequestError(HTTPStatus.BAD_REQUEST, "A range begins before it ends.")
+        return window(from_ms, to_ms, points)
+
+
+def _whole(query: dict[str, list[str]], name: str, low: int, high: int, default: int | None = None) -> int:
+    text = query.get(name, ["" if default is None else str(default)])[-1]
+    if not text.isascii() or not text.isdecimal() or len(text) > 16 or not low <= int(text) <= high:
+        raise _RequestError(HTTPStatus.BAD_REQUEST, f"{name} is a whole number from {low} to {high}.")
+    return int(text)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -235,13 +258,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """The page asks every two seconds: nobody reads that log."""
-
-
-def _range(query: dict[str, list[str]]) -> Range:
-    asked = query.get("range", [DEFAULT_RANGE.id])[-1]
-    if asked not in _RANGES:
-        raise _RequestError(HTTPStatus.BAD_REQUEST, f"The range is one of {', '.join(_RANGES)}.")
-    return _RANGES[asked]
 
 
 def _static_file(path: str) -> tuple[str, bytes]:

@@ -1,136 +1,83 @@
 // A panel of kind "lines": measured values, and dashed lines that they are compared with.
 
-import { element, colour, setText } from "./dom.js";
-import { measured, unitBeside } from "./words.js";
-import { Figure, LEFT_PX, RIGHT_PX, axis, timeAxis, makePlot, cursorMs } from "./chart.js";
+import { colour } from "./dom.js";
+import { FONT, RIGHT_PX, extent, nearest, timeAxis, valueAxis } from "./chart.js";
+import { SeriesChart } from "./series.js";
 
 const NEAR_PX = 24;
+const NAME_PX = 13;
 
-export class LinesPanel {
-  constructor(panel, parent) {
-    this.panel = panel;
-    this.figure = new Figure(panel, parent, "lines");
-    this.values = panel.series.map((series) => this.addToLegend(series));
-    this.newest = {};
-    this.nowMs = 0;
-    this.span = [0, 1];
-    this.plot = makePlot(this.figure, this.options(), [[], ...panel.series.map(() => [])]);
-  }
-
-  // `newest` are the values of the newest sample by column: what the legend says without a cursor.
-  update(data, range, newest) {
-    this.newest = newest;
-    this.nowMs = data.to_ms;
-    this.span = [data.from_ms, data.to_ms];
-    const columns = this.panel.series.map((series) => data.columns[series.column]);
-    this.plot.setData([data.times, ...columns]);
-    const known = columns.some((column) => column.some((value) => value !== null));
-    this.figure.showEmpty(known ? "" : `No values in the last ${range.title}`);
-    this.figure.describe(this.inWords(columns, range));
-    this.showValues();
-  }
-
-  addToLegend(series) {
-    const value = element("b", {}, "–");
-    const swatch = element("i", { class: `swatch ${series.role} ${series.colour}` });
-    this.figure.legend.append(element("li", { "data-column": series.column }, swatch, `${series.title} `, value));
-    return value;
-  }
-
+export class LinesPanel extends SeriesChart {
   options() {
     const { panel } = this;
-    const beside = unitBeside(panel.unit);
-    const axes = [
-      timeAxis(),
-      axis({ size: LEFT_PX, space: 28, values: (u, splits) => this.labels(splits) }),
-    ];
-    if (beside) {
-      const values = (u, splits) => splits.map((value) => `${Math.round(beside.convert(value))} ${beside.unit}`);
-      axes.push(axis({ side: 1, size: RIGHT_PX, space: 28, scale: "y", grid: { show: false }, values }));
-    }
     return {
-      padding: [10, beside ? 0 : RIGHT_PX, 0, 0],
-      scales: { x: { time: true, range: () => this.span }, y: { range: (u, low, high) => this.extent(low, high) } },
-      axes,
-      series: [{}, ...panel.series.map((series) => this.line(series))],
-      hooks: { draw: [(plot) => this.nameLimits(plot)], setCursor: [() => this.showValues()] },
+      padding: [14, RIGHT_PX, 0, 0],
+      scales: { x: { time: true, range: () => this.span }, y: { range: (u, low, high) => extent(panel, low, high) } },
+      axes: [timeAxis(), valueAxis(panel)],
+      series: [{}, ...this.series.map((series) => this.line(series))],
     };
   }
 
-  line(series) {
-    const limit = series.role === "limit";
+  line({ tone, isLimit }) {
     return {
-      stroke: () => colour(series.colour),
-      width: limit ? 1.5 : 2,
-      dash: limit ? [7, 5] : undefined,
-      points: { show: false },
+      stroke: () => colour(tone),
+      width: isLimit ? 1.5 : 2,
+      dash: isLimit ? [7, 5] : undefined,
+      // A value between two gaps has no line: it is drawn as a point.
+      points: { show: () => false, size: 5, fill: () => colour(tone), filter: (plot, at) => lonely(plot.data[at]) },
     };
   }
 
-  labels(splits) {
-    const step = splits.length > 1 ? splits[1] - splits[0] : 1;
-    const decimals = step < 0.1 ? 2 : step < 1 ? 1 : 0;
-    return splits.map((value) => `${value.toFixed(decimals)} ${this.panel.unit}`);
+  drawOver(plot) {
+    super.drawOver(plot);
+    this.nameLines(plot);
   }
 
-  extent(low, high) {
-    if (low === null) return [this.panel.minimum ?? 0, this.panel.maximum ?? 1];
-    const least = Math.min(low, this.panel.minimum ?? low);
-    const most = Math.max(high, this.panel.maximum ?? high);
-    const room = Math.max((most - least) * 0.1, 0.2);
-    return [this.panel.minimum !== null && least >= this.panel.minimum ? least : least - room, most + room];
-  }
-
-  // A limit's name stands on its line, so that the lines are told apart without their colours.
-  nameLimits(plot) {
+  // A name stands on its line, so that the lines are told apart without their colours: of a limit at the left, of what
+  // is measured at the right.
+  nameLines(plot) {
+    if (this.series.length < 2) return;
     const { ctx, bbox } = plot;
     const ratio = uPlot.pxRatio;
     ctx.save();
-    ctx.font = `600 ${11 * ratio}px system-ui, "Liberation Sans", sans-serif`;
-    ctx.textAlign = "left";
+    ctx.font = `600 ${11 * ratio}px ${FONT}`;
     ctx.textBaseline = "alphabetic";
     ctx.lineWidth = 4 * ratio;
     ctx.lineJoin = "round";
     ctx.strokeStyle = colour("card");
-    this.panel.series.forEach((series, index) => {
-      const value = plot.data[index + 1].findLast((known) => known !== null);
-      if (series.role !== "limit" || value === undefined) return;
-      const place = [series.title, bbox.left + 8 * ratio, plot.valToPos(value, "y", true) - 5 * ratio];
-      ctx.fillStyle = colour(series.colour);
-      ctx.strokeText(...place);
-      ctx.fillText(...place);
-    });
+    for (const isLimit of [true, false]) {
+      ctx.textAlign = isLimit ? "left" : "right";
+      const x = isLimit ? bbox.left + 8 * ratio : bbox.left + bbox.width - 6 * ratio;
+      const names = this.series
+        .map((one, i) => ({ ...one, value: plot.data[i + 1].findLast((known) => known !== null) }))
+        .filter((one) => one.isLimit === isLimit && one.value !== undefined)
+        .map((one) => ({ ...one, y: plot.valToPos(one.value, "y", true) - 5 * ratio }))
+        .sort((a, b) => b.y - a.y);
+      let below = bbox.top + bbox.height + NAME_PX * ratio;
+      for (const { title, tone, y } of names) {
+        below = Math.min(y, below - NAME_PX * ratio);
+        ctx.fillStyle = colour(tone);
+        ctx.strokeText(title, x, below);
+        ctx.fillText(title, x, below);
+      }
+    }
     ctx.restore();
   }
 
-  showValues() {
-    if (!this.plot) return;
-    const ms = cursorMs(this.plot);
-    const index = ms === null ? null : this.nearest(ms);
-    this.figure.showMoment(ms, this.nowMs);
-    this.panel.series.forEach((series, at) => {
-      const value = ms === null ? this.newest[series.column] : this.plot.data[at + 1][index];
-      setText(this.values[at], measured(value, this.panel.unit, this.panel.decimals));
-    });
-  }
-
-  nearest(ms) {
+  indexAt(ms) {
     const times = this.plot.data[0];
-    const index = this.plot.valToIdx(ms);
-    if (times[index] === undefined) return undefined;
+    if (!times.length) return undefined;
+    const index = nearest(times, ms);
     const distance = Math.abs(this.plot.valToPos(times[index], "x") - this.plot.valToPos(ms, "x"));
     return distance <= NEAR_PX ? index : undefined;
   }
+}
 
-  inWords(columns, range) {
-    const { panel } = this;
-    const words = panel.series.map((series) => {
-      const now = measured(this.newest[series.column], panel.unit, panel.decimals);
-      return `${series.title} ${now}`;
-    });
-    const known = columns[0].filter((value) => value !== null);
-    if (!known.length) return `${panel.title}: no values in the last ${range.title}`;
-    const [low, high] = [Math.min(...known), Math.max(...known)].map((v) => measured(v, panel.unit, panel.decimals));
-    return `${panel.title}, newest: ${words.join(", ")}. In the last ${range.title} ${panel.series[0].title} was between ${low} and ${high}.`;
-  }
+function lonely(values) {
+  const isGap = (value) => value === null || value === undefined;
+  const found = [];
+  values.forEach((value, i) => {
+    if (!isGap(value) && isGap(values[i - 1]) && isGap(values[i + 1])) found.push(i);
+  });
+  return found;
 }

@@ -50,7 +50,7 @@ export class Status {
     by("status").dataset.position = "unknown";
     by("status").dataset.stale = true;
     setText(by("headline"), "No sample yet");
-    setText(by("why"), `Nothing from ${this.answer.thing} in the last 7 days.`);
+    setText(by("why"), `Nothing from ${this.answer.thing} in the last 30 days.`);
     setText(by("since"), "");
     setText(by("freshness"), "");
     by("alerts").replaceChildren();
@@ -58,9 +58,8 @@ export class Status {
   }
 
   since(sample, nowMs) {
-    if (!sample.since_ms) return "";
+    if (sample.since_ms === null) return "Since when is not known.";
     const length = duration((nowMs - sample.since_ms) / 1000);
-    if (!sample.since_known) return `For at least ${length}.`;
     return `Since ${moment(sample.since_ms, nowMs)} (${length}), switched because: ${sample.switched_because}.`;
   }
 

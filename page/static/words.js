@@ -1,20 +1,31 @@
 // Numbers, times and durations as text.
 
-const BESIDE = { "°C": { unit: "°F", convert: (celsius) => (celsius * 9) / 5 + 32 } };
-
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const MINUTE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
-// The second unit that is shown beside `unit`, or undefined.
-export const unitBeside = (unit) => BESIDE[unit];
+export const DAY_MS = 86_400_000;
+export const UNKNOWN = "–";
 
-// "31.2 °C (88 °F)"; a value that is not known is a dash.
-export function measured(value, unit, decimals) {
-  if (value === null || value === undefined) return "–";
-  const beside = BESIDE[unit];
-  const text = `${value.toFixed(decimals)} ${unit}`;
-  return beside ? `${text} (${beside.convert(value).toFixed(0)} ${beside.unit})` : text;
+// What a panel calls a value: "51.2 V", "2 h 10 min", "closed"; a value without a word is its own text.
+export function valueText(panel, value) {
+  if (value === null || value === undefined) return panel.when_unknown?.text ?? UNKNOWN;
+  const word = panel.words[String(value)];
+  if (word) return word.text;
+  if (typeof value !== "number") return String(value).replaceAll("_", " ");
+  if (panel.is_duration) return amount(value);
+  const number = panel.decimals === null ? String(Math.round(value * 100) / 100) : value.toFixed(panel.decimals);
+  return panel.unit ? `${number} ${panel.unit}` : number;
+}
+
+// The colour of a value: by its word, or by the last step that it has reached; "" where neither says anything.
+export function toneOf(panel, value) {
+  if (value === null || value === undefined) return panel.when_unknown?.colour ?? "";
+  const word = panel.words[String(value)];
+  if (word) return word.colour;
+  if (typeof value !== "number" || !panel.steps.length) return "";
+  return (panel.steps.findLast((step) => value >= step.value) ?? panel.steps[0]).colour;
 }
 
 export function duration(seconds) {
@@ -27,15 +38,29 @@ export function duration(seconds) {
   return min % 60 ? `${h} h ${min % 60} min` : `${h} h`;
 }
 
-// The time of day, with the date where that is not today.
+// A time that was counted up: to the minute below two days, to the hour above.
+function amount(seconds) {
+  const min = Math.round(seconds / 60);
+  const h = Math.floor(min / 60);
+  if (!h) return `${min} min`;
+  if (h < 48) return min % 60 ? `${h} h ${min % 60} min` : `${h} h`;
+  return h % 24 ? `${Math.floor(h / 24)} days ${h % 24} h` : `${h / 24} days`;
+}
+
+// The time of day, with the date where that is not today, and the year where that is another.
 export function moment(ms, nowMs) {
-  const sameDay = DAY.format(ms) === DAY.format(nowMs);
-  return sameDay ? CLOCK.format(ms) : `${DAY.format(ms)}, ${MINUTE.format(ms)}`;
+  if (DATE.format(ms) === DATE.format(nowMs)) return CLOCK.format(ms);
+  const isThisYear = new Date(ms).getFullYear() === new Date(nowMs).getFullYear();
+  return `${(isThisYear ? DAY : DATE).format(ms)}, ${MINUTE.format(ms)}`;
+}
+
+export function day(ms, nowMs) {
+  return (new Date(ms).getFullYear() === new Date(nowMs).getFullYear() ? DAY : DATE).format(ms);
 }
 
 // Labels of a time axis whose ticks are `stepMs` apart.
 export function tick(ms, stepMs) {
-  if (stepMs >= 86_400_000) return DAY.format(ms);
+  if (stepMs >= DAY_MS) return DAY.format(ms);
   const minute = MINUTE.format(ms);
   if (minute === "00:00" && stepMs >= 3_600_000) return DAY.format(ms);
   return stepMs < 60_000 ? CLOCK.format(ms) : minute;

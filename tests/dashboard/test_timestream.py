@@ -1,7 +1,5 @@
 """Every query of every panel, in Timestream's SQL, against the stand-in with a simulated month in it."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from contract import store
@@ -13,11 +11,8 @@ from dashboard.queries import Aggregate, Daily, DailyMaximum, Newest, Quantity, 
 from page.source import Cell, Row, Window
 from page.timestream import ask, expand
 from tests import month
-from tests.dashboard.month_table import MonthTable, month_table
 from tests.dashboard.rendered import Asked, asked_of
-from tests.infra.conftest import Synthesized
-from tests.infra.conftest import cdk_environment as cdk_environment
-from tests.infra.conftest import stacks as stacks
+from tests.month_fixture import MonthTable
 
 pytestmark = pytest.mark.xdist_group("cdk")
 
@@ -26,10 +21,9 @@ LOOK = Look(utc_offset_h=-8)
 ALL = [asked for one in DASHBOARDS for asked in asked_of(render(LOOK)[one.uid], one)]
 
 
-@pytest.fixture(scope="module")
-def table(stacks: Synthesized) -> Iterator[MonthTable]:
-    with month_table(stacks.directory) as made:
-        yield made
+@pytest.fixture
+def table(month_of_minutes: MonthTable) -> MonthTable:
+    return month_of_minutes
 
 
 def run(table: MonthTable, text: str, days: float, bin_ms: int, resolution: str = store.TABLE) -> list[Row]:

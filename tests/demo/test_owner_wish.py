@@ -16,7 +16,7 @@ from demo.narrator import iso
 from demo.owner_wish import EmulatedAccount, OwnerStandIn, clock, fate, mode_to_ask
 from demo.processes import DemoError
 from demo.report import override_as_json
-from page.overrides import Override
+from page.wishes import Override
 from tests.page.page_overrides import GivenOverrides
 
 UNTIL_MS = 1795457410_000

@@ -27,7 +27,7 @@ from device.outbox import Stream
 from tests.cloud_fixture import Cloud, running_cloud
 from tests.e2e.chaos import Line, Storm, now_ms, rules_say, wait_until
 
-LENGTH_S = float(os.environ.get("SOLARSHED_CHAOS_S", "60"))
+LENGTH_S = float(os.environ.get("SOLARSHED_CHAOS_S", "40"))
 SEED = int(os.environ.get("SOLARSHED_CHAOS_SEED") or random.randrange(1_000_000))
 
 pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(525 + LENGTH_S)]

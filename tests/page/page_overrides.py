@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from page.overrides import NoAnswerError, Override
+from page.wishes import NoAnswerError, Override
 
 
 @dataclass

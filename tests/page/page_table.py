@@ -1,15 +1,19 @@
 """A Timestream table for tests of the page: the stand-in of the demo, written and read through boto3."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import EndpointConnectionError
 
+from cloud.timestream.columns import declare
 from contract import store
+from dashboard.look import Look
 from demo.timestream.server import serve as serve_timestream
+from page.timestream import TimestreamSource
 
 if TYPE_CHECKING:
     from mypy_boto3_timestream_query import TimestreamQueryClient
@@ -38,6 +42,9 @@ class Sample:
     position: str = "battery"
     reason: str = "hold"
     alerts: str = ""
+    # What has happened by this sample, as the device says it.
+    transfer: str = ""
+    alert_changes: str = ""
     thing: str = THING
     numbers: dict[str, float] = field(default_factory=lambda: {**MEASURES, **SETTINGS})
 
@@ -46,10 +53,17 @@ class Sample:
         values: list[MeasureValueTypeDef] = [
             {"Name": name, "Value": str(value), "Type": "DOUBLE"} for name, value in self.numbers.items()
         ]
-        texts = {"position": self.position, "reason": self.reason, "alerts": self.alerts}
+        texts = {
+            "position": self.position,
+            "reason": self.reason,
+            "alerts": self.alerts,
+            store.TRANSFER: self.transfer,
+            store.ALERT_CHANGES: self.alert_changes,
+        }
         values += [{"Name": name, "Value": text, "Type": "VARCHAR"} for name, text in texts.items() if text]
         return {
             "Dimensions": [
+                {"Name": store.DIMENSION_SITE, "Value": store.DEFAULT_SITE},
                 {"Name": store.DIMENSION_THING, "Value": self.thing},
                 {"Name": store.DIMENSION_SOURCE, "Value": store.SOURCE_CONTROL},
             ],
@@ -83,6 +97,11 @@ class Table:
     client: Any
     writer: "TimestreamWriteClient"
 
+    @property
+    def source(self) -> TimestreamSource:
+        """What the page reads."""
+        return TimestreamSource(self.client, THING, store.DEFAULT_SITE, Look())
+
     def write(self, *samples: Sample) -> None:
         """Store `samples`, at most 100 a request."""
         records = [sample.record() for sample in samples]
@@ -92,6 +111,19 @@ class Table:
             )
 
 
+def told(samples: Iterable[Sample]) -> list[Sample]:
+    """`samples` of one device, each with what has changed since the one before, as a device says it."""
+    found: list[Sample] = []
+    for sample in samples:
+        before = found[-1] if found else sample
+        was, now = ({name for name in one.alerts.split(",") if name} for one in (before, sample))
+        changes = [f"raised {name}" for name in sorted(now - was)] + [f"cleared {name}" for name in sorted(was - now)]
+        moved = sample.position != before.position
+        transfer = f"{sample.position}: {sample.reason}" if moved else ""
+        found.append(replace(sample, transfer=transfer, alert_changes=", ".join(changes)))
+    return found
+
+
 @contextmanager
 def empty_table() -> Iterator[Table]:
     """A new endpoint with database and table, and nothing in it."""
@@ -99,7 +131,9 @@ def empty_table() -> Iterator[Table]:
         reader = boto3.client("timestream-query", endpoint_url=endpoint.url, **OPTIONS)
         writer = boto3.client("timestream-write", endpoint_url=endpoint.url, **OPTIONS)
         writer.create_database(DatabaseName=store.DATABASE)
-        writer.create_table(DatabaseName=store.DATABASE, TableName=store.TABLE)
+        for table in (store.TABLE, store.HOURLY_TABLE):
+            writer.create_table(DatabaseName=store.DATABASE, TableName=table)
+            declare(writer, store.DATABASE, table, time.time_ns() // 10**6)
         try:
             yield Table(QueryClient(reader), writer)
         finally:

@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from demo.owner_wish import EmulatedAccount
-from page.overrides import NoAnswerError, Override, OverrideLog, ShadowOverrides, reader
+from page.overrides import OverrideLog, ShadowOverrides, reader
+from page.wishes import NoAnswerError, Override
 
 ASKED_S = 1795457400
 UNTIL_S = ASKED_S + 10

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from page.panels import PANELS, RANGES
 
 from page.incidents import Incident
-from page.overrides import Override
-from page.panels import PANELS, RANGES
 from page.server import Page, PortInUseError, serve
 from page.timestream import ENDPOINT_VARIABLE
+from page.wishes import Override
 from tests.page.page_overrides import GivenOverrides
 from tests.page.page_table import MEASURES, SETTINGS, THING, Sample, Table, empty_table
 

@@ -3,14 +3,13 @@
 import pytest
 
 from contract.positions import Reason
+from contract.words import reason_in_full, reason_in_short
 from page.words import (
     EventKind,
     State,
     alert_names,
     events_between,
     override_ended,
-    reason_in_full,
-    reason_in_short,
 )
 
 ON_BATTERY = State("battery", "hold", "")

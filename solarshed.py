@@ -8,12 +8,14 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from contract.errors import SolarshedError
 from contract.shadow import Mode
+from contract.store import DEFAULT_SITE, ENGINES, TIMESTREAM
 from contract.topics import check_thing_name
 from device.settings import DEFAULT_PATH
 
@@ -24,11 +26,16 @@ examples:
   solarshed replay winter.csv            what control would have done
   solarshed config check                 is the settings file right, and what does it come to
   solarshed doctor                       what is wrong with this Pi, and the remedy
+  solarshed doctor --cloud               is your AWS account ready for a deployment (from your laptop)
   solarshed provision shed               its thing and certificate in AWS IoT (from your laptop)
   solarshed override shed grid --for 2h  closes the relays for two hours (from your laptop)
   solarshed status shed                  what it does, and why (from your laptop)
   solarshed pause shed --for 2h          work on it without an alert that it is silent (from your laptop)
+  solarshed dashboard render --output .  the dashboards for Grafana, as files
+  solarshed dashboard push --url URL     them, data source and alert rules into your Grafana (from your laptop)
   solarshed costs                        what AWS costs a device and month
+  solarshed page                         the dashboards on a page of this Pi, without a network
+  sudo solarshed https shed.local        Grafana behind HTTPS, by nginx (where Grafana runs)
 """
 
 # Of `solarshed override`.
@@ -78,7 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     replay.set_defaults(run=_replay)
     doctor = verbs.add_parser("doctor", help="what is wrong with this Pi, and the remedy")
-    doctor.set_defaults(run=_doctor)
+    doctor.add_argument(
+        "--cloud", action="store_true", help="instead: is your AWS account ready for a deployment (on your laptop)"
+    )
+    doctor.add_argument("--store", choices=ENGINES, help="with --cloud: the engine to deploy (default timestream)")
+    doctor.add_argument("--profile", help="with --cloud: of your AWS configuration")
+    doctor.add_argument("--region", help="with --cloud: where to deploy, such as us-east-1 (default: the profile's)")
+    doctor.set_defaults(run=_doctor, usage_error=doctor.error)
     config = verbs.add_parser("config", help="look at the settings file")
     check = config.add_subparsers(dest="what", metavar="WHAT", required=True).add_parser(
         "check", help="say whether it can be used, and what it comes to"
@@ -103,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     decode.set_defaults(run=_decode)
 
     _add_owners_verbs(verbs)
+    _add_dashboard(verbs)
 
     costs = verbs.add_parser(
         "costs",
@@ -115,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     costs.add_argument("--json", action="store_true", help="the sheet and all that it rests on as one JSON object")
     costs.set_defaults(run=_costs)
+
+    _add_page(verbs)
+    _add_https(verbs)
 
     demo = verbs.add_parser("demo", help="the whole system on this machine, without any account")
     demo.add_argument(
@@ -181,6 +198,109 @@ def _add_owners_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse has no pub
     resume.set_defaults(run=_resume)
 
 
+def _add_page(verbs: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
+    page = verbs.add_parser(
+        "page",
+        help="the dashboards on a page of this machine: of this Pi's outbox, or of your AWS account",
+        description="Serves the page on 127.0.0.1 until Ctrl-C; `solarshed https --page` puts it behind HTTPS and a "
+        "password. On the Pi it shows what has not been delivered, for when the network is down. With --thing it shows "
+        "what is stored of that thing in AWS (on your laptop).",
+    )
+    page.add_argument("--thing", type=_thing, metavar="THING", help="the thing's name: reads Timestream in AWS")
+    page.add_argument("--site", type=_thing, default=DEFAULT_SITE, help=f"the thing's site (default {DEFAULT_SITE})")
+    page.add_argument("--profile", help="of your AWS configuration")
+    page.add_argument("--region", help="of AWS, instead of the configured one")
+    page.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default {DEFAULT_PATH}")
+    page.add_argument("--port", type=_port, default=8080, help="default 8080")
+    _add_look(page)
+    page.set_defaults(run=_page)
+
+
+def _add_look(verb: argparse.ArgumentParser) -> None:
+    """How temperatures and days are shown."""
+    verb.add_argument("--fahrenheit", action="store_true", help="temperatures in °F (default °C)")
+    verb.add_argument(
+        "--utc-offset", type=float, default=0.0, metavar="HOURS", help="of the shed's clock, for its days: -8, 5.5"
+    )
+
+
+def _add_https(verbs: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
+    https = verbs.add_parser(
+        "https",
+        help="put Grafana, or the local page, behind HTTPS with nginx (where it runs)",
+        description="Makes an nginx site for HTTPS, and a self-signed certificate unless one is named, tries both, and "
+        "puts them in place. nginx is not reloaded: the command for it is printed. Run again, it replaces the site, "
+        "and keeps the certificate unless names have changed or it expires within 30 days. The local page has no "
+        "login: in front of it the site asks for a password, which is made and printed once.",
+    )
+    https.add_argument(
+        "names", nargs="+", type=_host, metavar="NAME", help="what is typed into the browser: host names, IP addresses"
+    )
+    https.add_argument("--page", action="store_true", help="for the local page, with a password, instead of Grafana")
+    https.add_argument(
+        "--upstream",
+        type=_upstream,
+        metavar="URL",
+        help="where that listens (default http://127.0.0.1:3000; with --page http://127.0.0.1:8080)",
+    )
+    https.add_argument("--port", type=_port, default=30000, help="for HTTPS (default 30000)")
+    https.add_argument("--certificate", type=_nginx_path, metavar="FILE", help="yours, with its chain (PEM)")
+    https.add_argument("--key", type=_nginx_path, metavar="FILE", help="the certificate's key (PEM)")
+    https.add_argument("--new-password", action="store_true", help="with --page: another one instead of the former")
+    https.add_argument(
+        "--nginx", type=Path, default=Path("/etc/nginx"), metavar="FOLDER", help="nginx's own (default /etc/nginx)"
+    )
+    https.add_argument("--print", action="store_true", dest="prints", help="only print the site; changes nothing")
+    https.set_defaults(run=_https, usage_error=https.error)
+
+
+def _add_dashboard(verbs: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
+    dashboard = verbs.add_parser("dashboard", help="Grafana's dashboards (on your laptop)")
+    whats = dashboard.add_subparsers(dest="what", metavar="WHAT", required=True)
+    render = whats.add_parser(
+        "render",
+        help="the dashboards as JSON",
+        description="The dashboards as Grafana imports them. Without --output, one JSON object of both by their uids.",
+    )
+    render.add_argument("--output", type=Path, metavar="FOLDER", help="write a file of each into this folder")
+    render.set_defaults(run=_dashboard_render)
+    push = whats.add_parser(
+        "push",
+        help="dashboards, data source, PagerDuty and alert rules into a Grafana",
+        description="Creates what is missing in your Grafana and updates what differs; run again, it changes nothing. "
+        "Amazon Managed Grafana, Grafana Cloud or your own, 10.4 or later. From the environment: GRAFANA_TOKEN, of a "
+        "service account with the role Admin; SOLARSHED_PAGERDUTY_KEY, if the alerts go to PagerDuty; "
+        "SOLARSHED_INFLUX_TOKEN; for --auth keys SOLARSHED_TIMESTREAM_ACCESS_KEY and SOLARSHED_TIMESTREAM_SECRET_KEY.",
+    )
+    push.add_argument("--url", required=True, help="your Grafana's address, such as https://NAME.grafana.net")
+    push.add_argument("--region", help="of Timestream, such as us-east-1 (default: Amazon Managed Grafana's own)")
+    push.add_argument("--assume-role", metavar="ARN", help="the role that reads Timestream, an output of the stack")
+    push.add_argument("--external-id", metavar="ID", help="that the role asks for")
+    push.add_argument(
+        "--auth",
+        choices=["default", "ec2_iam_role", "grafana_assume_role", "keys"],
+        help="how Grafana logs in to AWS (default: by its address: ec2_iam_role for Amazon Managed Grafana, "
+        "grafana_assume_role for Grafana Cloud, else default, the AWS SDK's)",
+    )
+    push.add_argument("--influx-url", metavar="URL", help="of InfluxDB, as Grafana reaches it")
+    push.add_argument(
+        "--alert-interval",
+        type=_minutes,
+        dest="alert_interval_min",
+        metavar="MINUTES",
+        help="how often the alert rules are evaluated (default 60 with Timestream, which costs each time, else 1)",
+    )
+    push.add_argument(
+        "--replace-data-source", action="store_true", help="change our data source if it has other settings"
+    )
+    push.set_defaults(run=_dashboard_push)
+    for verb in (render, push):
+        verb.add_argument(
+            "--engine", choices=["timestream", "influxdb"], default="timestream", help="the store (default timestream)"
+        )
+        _add_look(verb)
+
+
 def _add_thing(verb: argparse.ArgumentParser) -> None:
     """Which thing, and in whose account."""
     verb.add_argument("thing", type=_thing, metavar="THING", help="the thing's name")
@@ -206,6 +326,36 @@ def _duration(text: str) -> int:
         raise argparse.ArgumentTypeError(str(e)) from None
 
 
+def _host(text: str) -> str:
+    """A host name or IP address, for argparse."""
+    from proxy.site import check_name
+
+    try:
+        return check_name(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _upstream(text: str) -> str:
+    """Where a web server near by listens, for argparse."""
+    from proxy.site import check_upstream
+
+    try:
+        return check_upstream(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _nginx_path(text: str) -> Path:
+    """A path that nginx can be told, for argparse."""
+    from proxy.site import check_path
+
+    try:
+        return check_path(Path(text))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
 def _seconds(text: str) -> float:
     """A duration in seconds, for argparse."""
     try:
@@ -222,6 +372,14 @@ def _device_count(text: str) -> int:
     most = 100_000
     if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of devices; write a whole number from 1 to {most}")
+    return int(text)
+
+
+def _minutes(text: str) -> int:
+    """A number of minutes, a day's at most, for argparse."""
+    most = 1440
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes; write a whole number from 1 to {most}")
     return int(text)
 
 
@@ -266,6 +424,19 @@ def _csr(args: argparse.Namespace) -> int:
         f"sudo chmod 640 {key}\nnext, on your laptop: solarshed provision {chosen.thing} --csr FILE",
         file=sys.stderr,
     )
+    return 0
+
+
+def _page(args: argparse.Namespace) -> int:
+    from dashboard.look import Look
+    from page import command
+
+    look = Look(fahrenheit=args.fahrenheit, utc_offset_h=args.utc_offset)
+    if args.thing is None:
+        command.of_outbox(args.config, look, args.port)
+    else:
+        _owners("session")
+        command.of_store(args.thing, args.site, args.profile, args.region, look, args.port)
     return 0
 
 
@@ -327,7 +498,61 @@ def _owners(module: str) -> Any:  # noqa: ANN401 - one of owner's modules
     return imported
 
 
+def _https(args: argparse.Namespace) -> int:
+    if (args.certificate is None) != (args.key is None):
+        args.usage_error("--certificate and --key go together")
+    if args.new_password and not args.page:
+        args.usage_error("--new-password is for --page: Grafana has a login of its own")
+    try:
+        from proxy import command, site
+    except ModuleNotFoundError as e:
+        if e.name != "cryptography":
+            raise
+        raise SolarshedError(f"{e.name} is not installed here: pip install 'solarshed[owner]'") from None
+    wish = command.Wish(
+        names=tuple(dict.fromkeys(args.names)),
+        upstream=args.upstream or (site.PAGE if args.page else site.GRAFANA),
+        is_page=args.page,
+        port=args.port,
+        given=None if args.certificate is None else (args.certificate, args.key),
+        nginx_folder=args.nginx,
+        wants_new_password=args.new_password,
+    )
+    return command.show(wish) if args.prints else command.run(wish, datetime.now(UTC))
+
+
+def _dashboard_render(args: argparse.Namespace) -> int:
+    status: int = _dashboards().run_render(args)
+    return status
+
+
+def _dashboard_push(args: argparse.Namespace) -> int:
+    status: int = _dashboards().run_push(args)
+    return status
+
+
+def _dashboards() -> Any:  # noqa: ANN401 - a module
+    """`dashboard.command`; says what to install where its libraries are missing, as on a Pi."""
+    try:
+        importlib.import_module("grafana_client")
+        return importlib.import_module("dashboard.command")
+    except ModuleNotFoundError as e:
+        if e.name not in ("grafana_client", "grafana_foundation_sdk"):
+            raise
+        raise SolarshedError(
+            f"{e.name} is not installed here; run this on your laptop, after: pip install 'solarshed[owner]'"
+        ) from None
+
+
 def _doctor(args: argparse.Namespace) -> int:
+    if args.cloud:
+        session, cloud_check = _owners("session"), _owners("cloud_check")
+        status: int = cloud_check.run(
+            lambda: session.Account(args.profile, args.region), args.store or TIMESTREAM, sys.stdout
+        )
+        return status
+    if args.store or args.profile or args.region:
+        args.usage_error("--store, --profile and --region are for --cloud")
     from device import doctor
 
     # It uses the classes that control uses, and says in its own words what they would log.

@@ -12,7 +12,22 @@ GOOD = [frame["raw"] for frame in FRAMES if frame["checksum_ok"]]
 GARBLED = [frame["raw"] for frame in FRAMES if not frame["checksum_ok"]]
 CAPTURE = b"".join(b"\n" + raw.encode() + b"\r" for raw in [*GOOD, *GARBLED])
 
-VERBS = ["control", "uplink", "csr", "replay", "decode", "provision", "override", "status", "pause", "resume", "demo"]
+VERBS = [
+    "control",
+    "uplink",
+    "csr",
+    "replay",
+    "decode",
+    "provision",
+    "override",
+    "status",
+    "pause",
+    "resume",
+    "page",
+    "https",
+    "dashboard",
+    "demo",
+]
 
 
 def solarshed(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[str]:

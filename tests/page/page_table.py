@@ -100,7 +100,11 @@ class Table:
     @property
     def source(self) -> TimestreamSource:
         """What the page reads."""
-        return TimestreamSource(self.client, THING, store.DEFAULT_SITE, Look())
+        return self.source_of(Look())
+
+    def source_of(self, look: Look) -> TimestreamSource:
+        """The same, as `look` has it."""
+        return TimestreamSource(self.client, THING, store.DEFAULT_SITE, look)
 
     def write(self, *samples: Sample) -> None:
         """Store `samples`, at most 100 a request."""
@@ -125,15 +129,16 @@ def told(samples: Iterable[Sample]) -> list[Sample]:
 
 
 @contextmanager
-def empty_table() -> Iterator[Table]:
-    """A new endpoint with database and table, and nothing in it."""
+def empty_table(*, declared: bool = True) -> Iterator[Table]:
+    """A new endpoint with database and tables, and nothing in them; their columns are `declared`."""
     with serve_timestream() as endpoint:
         reader = boto3.client("timestream-query", endpoint_url=endpoint.url, **OPTIONS)
         writer = boto3.client("timestream-write", endpoint_url=endpoint.url, **OPTIONS)
         writer.create_database(DatabaseName=store.DATABASE)
         for table in (store.TABLE, store.HOURLY_TABLE):
             writer.create_table(DatabaseName=store.DATABASE, TableName=table)
-            declare(writer, store.DATABASE, table, time.time_ns() // 10**6)
+            if declared:
+                declare(writer, store.DATABASE, table, time.time_ns() // 10**6)
         try:
             yield Table(QueryClient(reader), writer)
         finally:

@@ -4,42 +4,24 @@ import pytest
 
 from contract.positions import Reason
 from contract.words import reason_in_full, reason_in_short
-from page.words import (
-    EventKind,
-    State,
-    alert_names,
-    events_between,
-    override_ended,
-)
-
-ON_BATTERY = State("battery", "hold", "")
+from page.words import EventKind, alert_events, alert_names, override_ended, transfer_event
 
 
-def test_a_switch_is_one_sentence_with_its_reason() -> None:
-    (event,) = events_between(ON_BATTERY, State("grid", "battery_low", ""))
+def test_a_transfer_is_one_sentence_with_its_reason() -> None:
+    event = transfer_event("grid: battery_low")
 
     assert (event.kind, event.text) == (EventKind.GRID, "To GRID: battery low")
-
-
-def test_a_new_reason_without_a_switch_says_that_nothing_moved() -> None:
-    (event,) = events_between(State("grid", "battery_low", ""), State("grid", "hold", ""))
-
-    assert (event.kind, event.text) == (EventKind.REASON, "Still on GRID: nothing calls for a change")
+    assert transfer_event("battery: stopped").kind == EventKind.BATTERY
 
 
 def test_alerts_are_raised_and_cleared_one_by_one() -> None:
-    events = events_between(State("grid", "hold", "battery_low,over_temperature"), State("grid", "hold", "battery_low"))
+    events = alert_events("raised battery_low, cleared over_temperature")
 
-    assert [event.text for event in events] == ["Alert over temperature cleared"]
-    assert [event.text for event in events_between(ON_BATTERY, State("battery", "hold", "over_temperature"))] == [
-        "Alert over temperature raised"
+    assert [(event.kind, event.text) for event in events] == [
+        (EventKind.ALERT_RAISED, "Alert battery low raised"),
+        (EventKind.ALERT_CLEARED, "Alert over temperature cleared"),
     ]
-
-
-def test_a_switch_comes_before_the_alerts_of_the_same_sample() -> None:
-    events = events_between(ON_BATTERY, State("grid", "battery_low", "battery_low"))
-
-    assert [event.kind for event in events] == [EventKind.GRID, EventKind.ALERT_RAISED]
+    assert alert_events("") == []
 
 
 @pytest.mark.parametrize(
@@ -56,10 +38,6 @@ def test_the_end_of_an_override_says_why_and_how_long_it_was_in_force(
     event = override_ended("grid", because, lasted_s)
 
     assert (event.kind, event.text) == (EventKind.OVERRIDE_ENDED, text)
-
-
-def test_equal_samples_are_no_event() -> None:
-    assert events_between(ON_BATTERY, ON_BATTERY) == []
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -79,7 +79,13 @@ class Target(Builder[Dataquery], Dataquery):
 
 def render(look: Look) -> dict[str, dict[str, Any]]:
     """Each dashboard's JSON, by its uid: what Grafana's API and its import take."""
-    return {one.uid: json.loads(json.dumps(_dashboard(one, look), cls=JSONEncoder)) for one in DASHBOARDS}
+    rendered = {one.uid: json.loads(json.dumps(_dashboard(one, look), cls=JSONEncoder)) for one in DASHBOARDS}
+    for one in rendered.values():
+        for variable in one["templating"]["list"]:
+            # The library says them of every variable; they are those of an interval only.
+            for name in ("auto", "auto_min", "auto_count"):
+                variable.pop(name, None)
+    return rendered
 
 
 def query_text(query: Query, look: Look) -> str:

@@ -104,6 +104,12 @@ class Deployment:
         if engine == store.TIMESTREAM and not local:
             _check_region(os.environ.get("CDK_DEFAULT_REGION"))
         grafana_principal, grafana_external_id = _grafana_reader(context)
+        grafana_workspace = context.yes_or_no("grafana_workspace")
+        if grafana_workspace and (engine != store.TIMESTREAM or grafana_principal is not None):
+            raise DeploymentError(
+                "grafana_workspace = true is a workspace that reads Timestream by a role of its own: leave it out with "
+                "store = influxdb, and leave grafana_principal out with it"
+            )
         return cls(
             local=local,
             alarm_email=context.email("alarm_email"),
@@ -119,7 +125,7 @@ class Deployment:
                 "magnetic_store_days", _MAGNETIC_STORE_DAYS, 1, _MOST_MAGNETIC_STORE_DAYS
             ),
             rollup_every_hours=context.whole_number("rollup_every_hours", _ROLLUP_EVERY_HOURS, 1, 24),
-            grafana_workspace=context.yes_or_no("grafana_workspace"),
+            grafana_workspace=grafana_workspace,
             grafana_principal=grafana_principal,
             grafana_external_id=grafana_external_id,
         )

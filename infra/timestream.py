@@ -15,6 +15,7 @@ from contract import store
 from infra.accepted import accept, accept_nag
 from infra.deployment import Deployment
 from infra.function import PythonFunction
+from infra.grafana import GrafanaWorkspace
 from infra.reader import GrafanaReader
 from infra.rollup import WINDOW_HOURS, RollUp, table_arn
 
@@ -50,6 +51,9 @@ class TimestreamStack(cdk.Stack):
         self.reader = GrafanaReader(self, "GrafanaReader", deployment=deployment)
         accept(self, f"CloudFormation-Validate::{MAINTENANCE_MODE_RULE}", WHY_MAINTENANCE_MODE_IS_ACCEPTED)
 
+        if deployment.grafana_workspace:
+            made = GrafanaWorkspace(self, "Grafana", reader=self.reader.role).workspace
+            cdk.CfnOutput(self, "GrafanaUrl", value=f"https://{made.attr_endpoint}")
         cdk.CfnOutput(self, "GrafanaReaderRoleArn", value=self.reader.role.role_arn)
         cdk.CfnOutput(self, "RollUpQueryArn", value=roll_up.query.attr_arn)
 

@@ -4,7 +4,7 @@ from aws_cdk import aws_grafana as grafana
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-# The newest that Amazon Managed Grafana offers; `dashboard push` asks for it or later.
+# `dashboard push` asks for it or later, and Amazon Managed Grafana has offered it for long.
 VERSION = "10.4"
 
 

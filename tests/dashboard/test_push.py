@@ -140,6 +140,7 @@ def test_what_the_owner_changed_in_grafana_is_kept_where_it_is_his_to_say(grafan
         rule["notification_settings"]["receiver"] = "Pager"
     grafana.rules["solarshed-disk"]["isPaused"] = True
     grafana.rules["solarshed-disk"]["title"] = "something else"
+    grafana.rules["solarshed-memory"]["isPaused"] = True
     grafana.rules["own"] = {**grafana.rules["solarshed-memory"], "uid": "own", "title": "own"}
     grafana.dashboards["solarshed-now"]["dashboard"]["panels"].pop()
     grafana.requests.clear()

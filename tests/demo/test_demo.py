@@ -96,7 +96,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, A
         page = {
             "now": run.get("/api/now"),
             "events": run.get("/api/events?range=15m"),
-            "panels": run.get("/api/panels"),
+            "page": run.get("/api/page"),
         }
         run.read_until("override in force")
         page["overrides"] = run.get("/api/overrides")

@@ -37,11 +37,13 @@ class Night:
 
 def see_all(tab: Tab) -> None:
     """Scroll through, so that every panel is asked for, until each is drawn or left out."""
-    for top_px in range(0, int(tab.evaluate("document.documentElement.scrollHeight")) + 1200, 600):
-        tab.evaluate("top => scrollTo(0, top)", top_px)
-        tab.wait_for_timeout(60)
-    expect(tab.locator("#boards > :not([hidden]) figure[aria-busy=true]")).to_have_count(0, timeout=NEWS_MS)
-    tab.evaluate("scrollTo(0, 0)")
+    waiting = "#boards > :not([hidden]) figure[aria-busy=true]"
+
+    def is_drawn() -> bool:
+        tab.evaluate("where => document.querySelector(where)?.scrollIntoView({block: 'center'})", waiting)
+        return tab.locator(waiting).count() == 0
+
+    assert_soon(is_drawn, tab)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def panel(tab: Tab, name: str) -> Locator:
 
 def until(holds: Callable[[], bool]) -> None:
     """Return when `holds` comes true."""
-    deadline_s = time.monotonic() + SOON_MS / 1000
+    deadline_s = time.monotonic() + 2 * SOON_MS / 1000
     while not holds():
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
@@ -74,10 +74,13 @@ def until(holds: Callable[[], bool]) -> None:
 def see_all(tab: Tab) -> None:
     """Scroll through, so that every panel is asked for, until each is drawn."""
     expect(tab.locator("#boards figure").first).to_be_attached(timeout=SOON_MS)
-    for top_px in range(0, int(tab.evaluate("document.documentElement.scrollHeight")) + 1200, 500):
-        tab.evaluate("top => scrollTo(0, top)", top_px)
-        tab.wait_for_timeout(60)
-    expect(tab.locator("#boards > :not([hidden]) figure[aria-busy=true]")).to_have_count(0, timeout=SOON_MS)
+    waiting = "#boards > :not([hidden]) figure[aria-busy=true]"
+
+    def is_drawn() -> bool:
+        tab.evaluate("where => document.querySelector(where)?.scrollIntoView({block: 'center'})", waiting)
+        return tab.locator(waiting).count() == 0
+
+    until(is_drawn)
 
 
 def chart(tab: Tab, name: str) -> Locator:

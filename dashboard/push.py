@@ -217,7 +217,13 @@ class _Plan:
         )
 
     def _contact_point(self) -> Iterator[Step]:
-        points = self._connection.ask("contact points", self._api.alertingprovisioning.get_contactpoints)
+        points = self._connection.find("contact points", self._api.alertingprovisioning.get_contactpoints)
+        if points is None:
+            # As in a new workspace of Amazon Managed Grafana 10, which CloudFormation cannot turn it on in.
+            raise GrafanaError(
+                f"{self._connection.url} has Grafana alerting turned off; turn it on (Amazon Managed Grafana: in the "
+                "console, at the workspace's configuration options), then run this again"
+            )
         found = next((point for point in points if point.get("uid") == contact_point.UID), None)
         if found is not None:
             self._contact = contact_point.UID, str(found["name"])

@@ -16,7 +16,7 @@ from demo.processes import DemoError
 
 EVERY_S = 2.0
 _ROLL_UP_EVERY_ROUNDS = 5
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 1.0
 
 
 class ShortenedSchedules:

@@ -1,12 +1,16 @@
-"""What the queries in a rendered dashboard are to be asked with, and what must come of them."""
+"""What the queries in a rendered dashboard are to be asked with, and what must come of them and of alert rules'."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cloud.telemetry.points import Point
 from contract import store
 from contract.store import Type
+from dashboard.alert_rules import Least, Rule
 from dashboard.panels import ANNOTATIONS, Dashboard, Over, Panel
 from dashboard.queries import Daily, DailyMaximum, Events, Newest, Query, Total, Trend
+from tests import month
 
 # What a column's cells are in JSON.
 _TYPES: dict[Type, set[type]] = {
@@ -103,3 +107,14 @@ def _of_panel(panel: Panel, json: dict[str, Any], one: Dashboard) -> Asked:
     if isinstance(panel.query, Daily | DailyMaximum | Events):
         days = 30.0
     return Asked(f"{one.uid}-{panel.id}", target, panel.query, days, 3_600_000 if is_history else 60_000)
+
+
+def least_of(rule: Rule, points: Iterable[Point]) -> float:
+    """What `rule` compares at the end of the month of `points`."""
+    begin_ms = month.END_MS - rule.window_s * 1000
+    values = [
+        float(point.values[rule.column])
+        for point in points
+        if point.measure == rule.measure and point.time_ms >= begin_ms and rule.column in point.values
+    ]
+    return min(values) if rule.least is Least.MINIMUM else max(values)

@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 
 from cloud.telemetry.influxdb import Influx, InfluxWriter
+from cloud.telemetry.points import Point
 from contract import store
+from dashboard import alert_rules
 from dashboard.grafana import render
 from dashboard.look import Engine, Look
 from dashboard.panels import DASHBOARDS
 from tests import month
-from tests.dashboard.rendered import Asked, asked_of
+from tests.dashboard.rendered import Asked, asked_of, least_of
 from tests.influxdb import Influxd, influxd
+
+# One worker loads the month for all.
+pytestmark = pytest.mark.xdist_group("influxdb_month")
 
 DAY_MS = 24 * 3_600_000
 LOOK = Look(Engine.INFLUXDB, utc_offset_h=-8)
@@ -31,11 +36,16 @@ class NoCredentials:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Influxd]:
+def points() -> list[Point]:
+    return month.points()
+
+
+@pytest.fixture(scope="module")
+def server(points: list[Point]) -> Iterator[Influxd]:
     with influxd() as running:
         running.create_database(store.DATABASE)
         writer = InfluxWriter(Influx(running.url, store.DATABASE, NoCredentials()), lambda: month.END_MS)
-        month.load_influxdb(writer, month.points())
+        month.load_influxdb(writer, points)
         yield running
 
 
@@ -73,3 +83,16 @@ def test_every_query_of_every_panel_has_rows_of_the_right_shape(asked: Asked, se
         if cell is not None
     }
     assert set(asked.known) <= known
+
+
+@pytest.mark.parametrize("rule", alert_rules.RULES, ids=lambda rule: rule.id)
+def test_every_alert_rule_sees_the_shed_as_it_was_last(
+    rule: alert_rules.Rule | alert_rules.Silence, server: Influxd, points: list[Point]
+) -> None:
+    (one,) = run(server, alert_rules.query(rule, Engine.INFLUXDB), rule.window_s / 86_400)
+
+    assert one["tags"] == {"site": "home", "thing": month.THING}
+    assert one["columns"] == ["time", "value"]
+    newest = one["values"][-1][1]
+    # Of four bins of five samples the last has just begun.
+    assert newest == (pytest.approx(least_of(rule, points)) if isinstance(rule, alert_rules.Rule) else 15 / 4)

@@ -249,6 +249,10 @@ def test_a_store_that_grafana_cannot_read_is_said(
             Fault("GET", "/contact-points$", 502, "<html>", HTML),
             "trouble of its own, at contact points (502: no reason",
         ),
+        (
+            Fault("GET", "/contact-points$", 404, '{"message": "Not found"}'),
+            "has Grafana alerting turned off; turn it on",
+        ),
         (Fault("GET", "/alert-rules/solarshed-disk$", 429), "asked too often"),
         (Fault("GET", "/plugins$", 200, '[{"id": "prometheus"}]'), "lacks the plugin grafana-timestream-datasource"),
         (Fault("GET", "/health$", 200, '{"database": "ok", "version": "9.4.7"}'), "is Grafana 9.4.7"),

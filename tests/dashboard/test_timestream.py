@@ -3,15 +3,15 @@
 import pytest
 
 from contract import store
-from dashboard import timestream
+from dashboard import alert_rules, timestream
 from dashboard.grafana import render
-from dashboard.look import Look
+from dashboard.look import Engine, Look
 from dashboard.panels import DASHBOARDS
 from dashboard.queries import Aggregate, Daily, DailyMaximum, Newest, Quantity, Query, Total, Trend
 from page.source import Cell, Row, Window
 from page.timestream import ask, expand
 from tests import month
-from tests.dashboard.rendered import Asked, asked_of
+from tests.dashboard.rendered import Asked, asked_of, least_of
 from tests.month_fixture import MonthTable
 
 pytestmark = pytest.mark.xdist_group("cdk")
@@ -61,6 +61,17 @@ def test_every_query_of_every_panel_has_rows_of_the_right_shape(asked: Asked, ta
 def test_the_variables_name_the_sites_and_their_things(table: MonthTable) -> None:
     assert run(table, timestream.sites_sql(), 1, 60_000) == [{"site": "home"}]
     assert run(table, timestream.things_sql(), 1, 60_000) == [{"thing": month.THING}]
+
+
+@pytest.mark.parametrize("rule", alert_rules.RULES, ids=lambda rule: rule.id)
+def test_every_alert_rule_sees_the_shed_as_it_was_last(
+    rule: alert_rules.Rule | alert_rules.Silence, table: MonthTable
+) -> None:
+    rows = run(table, alert_rules.query(rule, Engine.TIMESTREAM), rule.window_s / 86_400, 60_000)
+
+    # The month's last sample is a minute old at its end.
+    value = least_of(rule, table.points) if isinstance(rule, alert_rules.Rule) else 1.0
+    assert rows == [{"site": "home", "thing": month.THING, "value": pytest.approx(value)}]
 
 
 def decisions(table: MonthTable, days: float) -> list[dict[str, Cell]]:

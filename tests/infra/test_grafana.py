@@ -28,13 +28,18 @@ def test_it_reads_by_the_readers_role_and_breaks_no_rule(cdk_environment: None) 
     app = make_app({**CONTEXT, "alarm_email": ALARM_EMAIL, "grafana_workspace": "true"})
     nag = findings(app)
     text = (Path(app.synth().directory) / f"{TIMESTREAM_STACK}.template.json").read_text()
-    resources = json.loads(text)["Resources"]
-    (workspace,) = [one["Properties"] for one in resources.values() if one["Type"] == WORKSPACE]
+    template = json.loads(text)
+    resources = template["Resources"]
+    ((workspace_id, workspace),) = [
+        (name, one["Properties"]) for name, one in resources.items() if one["Type"] == WORKSPACE
+    ]
     (reader,) = [name for name in resources if name.startswith("GrafanaReaderRole") and "Policy" not in name]
 
     assert nag == set()
     assert workspace["RoleArn"] == {"Fn::GetAtt": [reader, "Arn"]}
     assert workspace["PermissionType"] == "CUSTOMER_MANAGED"
+    address = ["https://", {"Fn::GetAtt": [workspace_id, "Endpoint"]}]
+    assert template["Outputs"]["GrafanaUrl"]["Value"] == {"Fn::Join": ["", address]}
     assert "grafana.amazonaws.com" in json.dumps(resources[reader]["Properties"]["AssumeRolePolicyDocument"])
     found = {match.rule.id for match in lint(text, config=ManualArgs(regions=["us-east-1"]))}
     assert found <= {MAINTENANCE_MODE_RULE, OBSOLETE_DEPENDENCY}

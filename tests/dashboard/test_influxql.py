@@ -17,7 +17,8 @@ from tests.dashboard.rendered import Asked, asked_of, least_of
 from tests.influxdb import Influxd, influxd
 
 # One worker loads the month for all.
-pytestmark = pytest.mark.xdist_group("influxdb_month")
+# The first one loads the month, for all.
+pytestmark = [pytest.mark.xdist_group("influxdb_month"), pytest.mark.timeout(300)]
 
 DAY_MS = 24 * 3_600_000
 LOOK = Look(Engine.INFLUXDB, utc_offset_h=-8)

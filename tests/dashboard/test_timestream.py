@@ -14,7 +14,8 @@ from tests import month
 from tests.dashboard.rendered import Asked, asked_of, least_of
 from tests.month_fixture import MonthTable
 
-pytestmark = pytest.mark.xdist_group("cdk")
+# The first one synthesizes the stacks and loads the month, for all.
+pytestmark = [pytest.mark.xdist_group("cdk"), pytest.mark.timeout(300)]
 
 DAY_MS = 24 * 3_600_000
 LOOK = Look(utc_offset_h=-8)

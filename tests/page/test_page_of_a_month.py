@@ -20,7 +20,8 @@ from tests.browser import chromium
 from tests.month_fixture import MonthTable
 
 # With the others that load the month, so that this is done once.
-pytestmark = pytest.mark.xdist_group("cdk")
+# The first one synthesizes the stacks and loads the month, for all.
+pytestmark = [pytest.mark.xdist_group("cdk"), pytest.mark.timeout(300)]
 
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}

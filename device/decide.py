@@ -19,7 +19,7 @@ battery and back would be more transfers a day than allowed, they stay on grid (
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from contract.alerts import Alert
 from contract.positions import Position, Reason
@@ -42,9 +42,18 @@ from device.observe import (
 from device.override import LEFT_ON_AFTER_S, Override
 from device.readings import Readings
 
+_ALERT_OF_TROUBLE = {
+    AcSymptom.STUCK_CLOSED: Alert.RELAY_STUCK_CLOSED,
+    AcSymptom.ABSENT: Alert.GRID_ABSENT,
+    AcSymptom.REJECTED: Alert.GRID_REJECTED,
+}
+_ALERT_OF_FAULT = {
+    RelayFault.STUCK_CLOSED: Alert.RELAY_STUCK_CLOSED,
+    RelayFault.NOT_OBEYING: Alert.RELAY_FAULT,
+}
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+
+class Decision(NamedTuple):
     """Where the relays should be, why, what to alert, and when that could change at the earliest.
 
     `next_change_at_s` is the next time at which position or reason change while all sensors go on saying what they say;
@@ -81,7 +90,7 @@ def failed(state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
 
 def disobeyed(state: State, alerts: frozenset[Alert], now_s: float) -> Decision:
     """What follows when the relays did not do as told: the fault is latched, and they are told to open."""
-    state = replace(state, fault=state.fault or RelayFault.NOT_OBEYING)
+    state = state._replace(fault=state.fault or RelayFault.NOT_OBEYING)
     return _opened(Reason.RELAY_FAULT, state, alerts | {Alert.RELAY_FAULT}, now_s)
 
 
@@ -152,21 +161,26 @@ def _by_battery(readings: Readings, state: State, limits: Limits, now_s: float) 
 
 
 def _alerts(override: Override | None, state: State, limits: Limits, now_s: float) -> frozenset[Alert]:
-    left_on = override is not None and override.is_active(now_s) and now_s >= override.since_s + LEFT_ON_AFTER_S
-    active = {
-        Alert.OVER_TEMPERATURE: state.over_temperature_since_s is not None,
-        Alert.THERMOMETER_LOST: thermometer_is_lost(state, limits, now_s),
-        Alert.BATTERY_LOW: state.battery_is_low,
-        Alert.BATTERY_CRITICAL: state.battery_is_critical,
-        Alert.BATTERY_MONITOR_LOST: monitor_is_lost(state, limits, now_s),
-        Alert.RELAY_STUCK_CLOSED: AcSymptom.STUCK_CLOSED is state.ac_trouble or state.fault is RelayFault.STUCK_CLOSED,
-        Alert.GRID_ABSENT: state.ac_trouble is AcSymptom.ABSENT,
-        Alert.GRID_REJECTED: state.ac_trouble is AcSymptom.REJECTED,
-        Alert.RELAY_FAULT: state.fault is RelayFault.NOT_OBEYING,
-        Alert.RELAY_CHATTER: state.is_chattering,
-        Alert.OVERRIDE_LEFT_ON: left_on,
-    }
-    return frozenset(alert for alert, is_so in active.items() if is_so)
+    active = []
+    if state.over_temperature_since_s is not None:
+        active.append(Alert.OVER_TEMPERATURE)
+    if thermometer_is_lost(state, limits, now_s):
+        active.append(Alert.THERMOMETER_LOST)
+    if state.battery_is_low:
+        active.append(Alert.BATTERY_LOW)
+    if state.battery_is_critical:
+        active.append(Alert.BATTERY_CRITICAL)
+    if monitor_is_lost(state, limits, now_s):
+        active.append(Alert.BATTERY_MONITOR_LOST)
+    if state.ac_trouble is not None and state.ac_trouble is not AcSymptom.FINE:
+        active.append(_ALERT_OF_TROUBLE[state.ac_trouble])
+    if state.fault is not None:
+        active.append(_ALERT_OF_FAULT[state.fault])
+    if state.is_chattering:
+        active.append(Alert.RELAY_CHATTER)
+    if override is not None and override.is_active(now_s) and now_s >= override.since_s + LEFT_ON_AFTER_S:
+        active.append(Alert.OVERRIDE_LEFT_ON)
+    return frozenset(active)
 
 
 def _next_change_at_s(
@@ -216,8 +230,7 @@ def _pending(readings: Readings, override: Override | None, state: State, limits
 def _without_silence(readings: Readings, state: State, limits: Limits, at_s: float) -> State:
     """`state` as it is when the sensors that are heard now have been heard until `at_s`."""
     heard = Heard(at_s)
-    return replace(
-        state,
+    return state._replace(
         monitor=state.monitor if battery_sample(readings, limits) is None else heard,
         thermometer=state.thermometer if readings.box_temperature_c is None else heard,
     )

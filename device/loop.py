@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from contract.alerts import Alert
 from contract.positions import Position
@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 MOST_FAILURES = 3
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What is known at one moment. Only `readings` and `override` decide; the rest is for telemetry and alerts."""
 
     readings: Readings
@@ -33,7 +32,7 @@ class Seen:
     alerts: frozenset[Alert] = frozenset()
     health: Health | None = None
     # What has gone wrong since the start, by name: refused pages, failed reads, samples that found no room.
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = MappingProxyType({})
     # What the owner has asked for; `override` is what of it is in force.
     wishes: Wishes = NO_WISHES
     # The number of the newest wish that `wishes` takes into account.
@@ -105,14 +104,14 @@ class Loop:
         self._record(decision, self._nothing_seen())
 
     def _decide(self, now_s: float) -> tuple[Seen, Decision, Exception | None]:
-        seen = self._nothing_seen()
+        seen: Seen | None = None
         try:
             seen = self._sensors.seen(now_s)
             decision = decide(seen.readings, seen.override, self._state, self._limits, now_s)
         except Exception as e:  # the boundary: whatever goes wrong in there must not leave the relays closed
             self._failures += 1
             log.exception("decision failed, %d in a row; relays open", self._failures)
-            return seen, failed(self._state, self._alerts, now_s), e
+            return seen or self._nothing_seen(), failed(self._state, self._alerts, now_s), e
         self._failures = 0
         self._alerts, self._other_alerts, self._wishes = decision.alerts, seen.alerts, seen.wishes
         return seen, decision, None
@@ -144,6 +143,6 @@ class Loop:
 
     def _record(self, decision: Decision, seen: Seen) -> None:
         try:
-            self._recorder.record(decision, replace(seen, relay_levels=self._levels))
+            self._recorder.record(decision, seen._replace(relay_levels=self._levels))
         except Exception:  # the boundary: what cannot be recorded must not stop the next decision
             log.exception("decision not recorded")

@@ -4,8 +4,8 @@ Every condition on a reading needs two samples in a row that agree on it, so tha
 checksum moves nothing. A threshold belongs to the side that acts: "at or below low".
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple, TypedDict
 
 from contract.positions import Position
 from device.limits import Limits
@@ -31,8 +31,7 @@ class AcSymptom(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Streak:
+class Streak(NamedTuple):
     """Samples in a row that say the same: since the time of the first one, and whether a second one agrees with it."""
 
     since_s: float | None = None
@@ -43,8 +42,7 @@ class Streak:
         return self.since_s + hold_s if self.agrees and self.since_s is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """When a sensor was last heard, and whether that was the first time after a silence."""
 
     at_s: float
@@ -54,9 +52,11 @@ class Heard:
 _NO_STREAK = Streak()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a decision must remember. Times are monotonic seconds; None = not so now."""
+class State(NamedTuple):
+    """What a decision must remember. Times are monotonic seconds; None = not so now.
+
+    A tuple, because a decision makes several from one another: of a dataclass that takes four times as long.
+    """
 
     started_s: float
     position: Position
@@ -82,6 +82,25 @@ class State:
     ac_came_through: bool = False
 
 
+class _Changes(TypedDict, total=False):
+    """Members of a State that one kind of reading changes."""
+
+    thermometer: Heard
+    monitor: Heard
+    last_voltage_v: float | None
+    hot: Streak
+    cool: Streak
+    over_temperature_since_s: float | None
+    low: Streak
+    recovered: Streak
+    critical: Streak
+    fault: RelayFault | None
+    ac: Streak
+    ac_symptom: AcSymptom | None
+    ac_trouble: AcSymptom | None
+    ac_came_through: bool
+
+
 def initial_state(now_s: float) -> State:
     """The state of a Pi that has just started: relays open, all times still to run."""
     return State(
@@ -98,10 +117,11 @@ def initial_state(now_s: float) -> State:
 
 def observe(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
     """`state` after these readings: what has been so, and since when. Moves nothing."""
-    state = _observe_battery(readings, state, limits)
-    state = _observe_temperature(readings.box_temperature_c, state, limits, now_s)
-    state = _observe_ac(readings.ac, state, limits, now_s)
-    return _latch(readings, state, limits, now_s)
+    # None of the three looks at what another one changes.
+    changes = _observe_battery(readings, state, limits)
+    changes |= _observe_temperature(readings.box_temperature_c, state, limits, now_s)
+    changes |= _observe_ac(readings.ac, state, limits, now_s)
+    return _latch(readings, state._replace(**changes), limits, now_s)
 
 
 def _latch(readings: Readings, state: State, limits: Limits, now_s: float) -> State:
@@ -114,12 +134,11 @@ def _latch(readings: Readings, state: State, limits: Limits, now_s: float) -> St
         is_critical = is_critical or _is_past(state.critical.held_at_s(limits.low_hold_s), now_s)
     is_complete = readings.battery_voltage_v is not None and readings.box_temperature_c is not None
 
-    transfers_at_s = tuple(at_s for at_s in state.transfers_at_s if now_s < at_s + limits.most_transfers_within_s)
+    transfers_at_s = tuple([at_s for at_s in state.transfers_at_s if now_s < at_s + limits.most_transfers_within_s])
     no_way_back = len(transfers_at_s) + 2 > limits.most_transfers
     wants_to_leave_grid = recovered and state.position is Position.GRID
     too_often = len(transfers_at_s) > limits.most_transfers or (no_way_back and wants_to_leave_grid)
-    return replace(
-        state,
+    return state._replace(
         readings_complete=state.readings_complete or is_complete,
         battery_is_low=is_low and not recovered,
         battery_is_critical=is_critical and not recovered,
@@ -128,15 +147,14 @@ def _latch(readings: Readings, state: State, limits: Limits, now_s: float) -> St
     )
 
 
-def _observe_battery(readings: Readings, state: State, limits: Limits) -> State:
+def _observe_battery(readings: Readings, state: State, limits: Limits) -> _Changes:
     voltage = readings.battery_voltage_v
     soc = readings.soc_percent
     low = _at_or_below(voltage, limits.battery_low_voltage_v, soc, limits.battery_low_soc_percent)
     recovered = _at_or_above(voltage, limits.battery_recover_voltage_v, soc, limits.battery_recover_soc_percent)
     heard = battery_sample(readings, limits)
     critical = _at_or_below(voltage, limits.battery_critical_voltage_v, None, None)
-    return replace(
-        state,
+    return _Changes(
         monitor=_heard(state.monitor, heard, monitor_lost_at_s(state, limits)),
         last_voltage_v=state.last_voltage_v if voltage is None else voltage.value,
         # Silence neither ends nor completes these: a line that is bad most of the time must not put off the grid.
@@ -151,9 +169,9 @@ def battery_sample(readings: Readings, limits: Limits) -> Reading | None:
     return readings.soc_percent if limits.battery_low_voltage_v is None else readings.battery_voltage_v
 
 
-def _observe_temperature(temperature: Reading | None, state: State, limits: Limits, now_s: float) -> State:
+def _observe_temperature(temperature: Reading | None, state: State, limits: Limits, now_s: float) -> _Changes:
     if temperature is None:
-        return state
+        return _Changes()
     hot = _extended(state.hot, _if(temperature, temperature.value >= limits.over_temperature_trip_c))
     cool = _extended(state.cool, _if(temperature, temperature.value <= limits.over_temperature_clear_c))
     since_s = state.over_temperature_since_s
@@ -161,8 +179,7 @@ def _observe_temperature(temperature: Reading | None, state: State, limits: Limi
         since_s = now_s
     elif since_s is not None and cool.agrees and now_s >= since_s + limits.least_cooling_time_s:
         since_s = None
-    return replace(
-        state,
+    return _Changes(
         thermometer=_heard(state.thermometer, temperature, thermometer_lost_at_s(state, limits)),
         hot=hot,
         cool=cool,
@@ -170,18 +187,17 @@ def _observe_temperature(temperature: Reading | None, state: State, limits: Limi
     )
 
 
-def _observe_ac(ac: AcReading | None, state: State, limits: Limits, now_s: float) -> State:
+def _observe_ac(ac: AcReading | None, state: State, limits: Limits, now_s: float) -> _Changes:
     """What the inverters' AC input says of the relays. A page from before the last transfer says nothing."""
     if ac is None or ac.at_s <= state.position_since_s:
-        return replace(state, ac_symptom=None)
+        return _Changes(ac_symptom=None)
     symptom = _symptom(ac.mode, state.position, limits)
     streak = _extended(state.ac if symptom is state.ac_symptom else _NO_STREAK, ac)
     is_sure = _is_past(streak.held_at_s(_ac_is_sure_after_s(symptom, limits)), now_s)
     in_use = ac.mode is AcMode.AC_USE
     came_through = in_use if state.position is Position.GRID else state.ac_came_through and in_use
     is_welded = is_sure and symptom is AcSymptom.STUCK_CLOSED and came_through
-    return replace(
-        state,
+    return _Changes(
         ac=streak,
         ac_symptom=symptom,
         ac_trouble=symptom if is_sure else state.ac_trouble,
@@ -257,7 +273,7 @@ def moved(state: State, position: Position, now_s: float) -> State:
     if position is state.position:
         return state
     newest = state.transfers_at_s[-_REMEMBERED_TRANSFERS:]
-    return replace(state, position=position, position_since_s=now_s, transfers_at_s=(*newest, now_s))
+    return state._replace(position=position, position_since_s=now_s, transfers_at_s=(*newest, now_s))
 
 
 # When

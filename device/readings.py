@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 # What a 48 V bank can show. Outside of it an instrument is absent, starting or broken; never "low".
 _LEAST_PLAUSIBLE_V = 30.0
@@ -53,8 +54,7 @@ class AcReading:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(NamedTuple):
     """The newest valid sample of each quantity; None where there is none, or none that is fresh.
 
     `is_daylight` is None where no location is set or the time of day is not known.

@@ -17,12 +17,12 @@ import csv
 import json
 import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from contract.alerts import Alert
 from contract.errors import SolarshedError
@@ -41,15 +41,14 @@ _COLUMNS = ("time_s", "battery_voltage_v", "box_temperature_c", "ac_mode")
 _STUDER_COLUMNS = ("time_local", "batt_v", "acin_v", "ac_transfer")
 _STUDER_VOLTAGES = ("batt_v", "mppt_batt_v", "inv_batt_v")
 _CLOCK_CHANGE_S = 3600.0
-_AC_MODES = ("", *AcMode)
+_AC_MODES = {"": None, **{str(mode): mode for mode in AcMode}}
 
 
 class TraceError(SolarshedError, ValueError):
     """The trace cannot be replayed; the text names the line and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line of a trace. None = no reading."""
 
     time_s: float
@@ -89,12 +88,10 @@ def replay(trace: Trace, limits: Limits) -> Iterator[dict[str, Any]]:
     tally = _Tally()
     sensors = _RecordedSensors(first)
     loop = Loop(sensors, _NoRelays(), tally, limits, initial_state(first.time_s))
-    yield from tally.changes_of(loop.tick(first.time_s), first.time_s)
-    for row in trace.rows:
-        for time_s in _ticks_before(row.time_s, sensors, tally):
-            yield from tally.changes_of(loop.tick(time_s), time_s)
-        sensors.row = row
-        yield from tally.changes_of(loop.tick(row.time_s), row.time_s)
+    for time_s in _ticks(first, trace.rows, sensors, tally):
+        change = tally.change(loop.tick(time_s), time_s)
+        if change is not None:
+            yield change
     yield {"summary": tally.summary()}
 
 
@@ -138,11 +135,11 @@ class _Tally:
     def __init__(self) -> None:
         self._position = Position.BATTERY
         self._reason: Reason | None = None
-        self._started_s: float | None = None
+        self._since_s = 0.0
         self._time_s = 0.0
         self._transfers = 0
-        self._seconds_in: Counter[Position] = Counter()
-        self._seconds_by: Counter[Reason] = Counter()
+        self._seconds_in: dict[Position, float] = defaultdict(float)
+        self._seconds_by: dict[Reason, float] = defaultdict(float)
         self._active: frozenset[Alert] = frozenset()
         self._raised: Counter[Alert] = Counter()
         self.next_change_at_s: float | None = None
@@ -150,24 +147,30 @@ class _Tally:
     def record(self, decision: Decision, _seen: Seen) -> None:
         """Called by the loop."""
         self.next_change_at_s = decision.next_change_at_s
-        self._raised.update(decision.alerts - self._active)
-        self._active = decision.alerts
+        if decision.alerts != self._active:
+            self._raised.update(decision.alerts - self._active)
+            self._active = decision.alerts
 
-    def changes_of(self, decision: Decision, time_s: float) -> Iterator[dict[str, Any]]:
-        """The line to print for `decision`, if it is a change."""
-        if self._reason is not None:
-            elapsed_s = time_s - self._time_s
-            self._seconds_in[self._position] += elapsed_s  # type: ignore[assignment]
-            self._seconds_by[self._reason] += elapsed_s  # type: ignore[assignment]
+    def change(self, decision: Decision, time_s: float) -> dict[str, Any] | None:
+        """The line to print for `decision`; None where it is no change."""
         self._time_s = time_s
-        if (decision.position, decision.reason) == (self._position, self._reason):
-            return
+        if decision.position is self._position and decision.reason is self._reason:
+            return None
+        self._settle()
         self._transfers += decision.position is not self._position
-        self._position, self._reason = decision.position, decision.reason
-        yield {"time_s": time_s, "position": decision.position, "reason": decision.reason}
+        self._position, self._reason, self._since_s = decision.position, decision.reason, time_s
+        return {"time_s": time_s, "position": decision.position, "reason": decision.reason}
+
+    def _settle(self) -> None:
+        """Count the time since the last change."""
+        if self._reason is not None:
+            elapsed_s = self._time_s - self._since_s
+            self._seconds_in[self._position] += elapsed_s
+            self._seconds_by[self._reason] += elapsed_s
 
     def summary(self) -> dict[str, Any]:
         """The whole trace in numbers."""
+        self._settle()
         return {
             "transfers": self._transfers,
             "hours_on_grid": _hours(self._seconds_in[Position.GRID]),
@@ -181,16 +184,23 @@ def _hours(seconds: float) -> float:
     return round(seconds / 3600, 2)
 
 
-def _ticks_before(until_s: float, sensors: _RecordedSensors, tally: _Tally) -> Iterator[float]:
-    """The times between rows at which the decision can change."""
-    now_s = sensors.row.time_s
-    gap_ends_s = now_s + LONGEST_GAP_S
-    while True:
-        due = [t for t in (tally.next_change_at_s, gap_ends_s) if t is not None and now_s < t < until_s]
-        if not due:
-            return
-        now_s = min(due)
-        yield now_s
+def _ticks(first: Row, rows: Iterator[Row], sensors: _RecordedSensors, tally: _Tally) -> Iterator[float]:
+    """When the loop has to look: at each row, which `sensors` show from then on, and in between at what is due."""
+    yield first.time_s
+    for row in rows:
+        now_s = sensors.row.time_s
+        gap_ends_s = now_s + LONGEST_GAP_S
+        while True:
+            now_s = min(_if_after(now_s, gap_ends_s), _if_after(now_s, tally.next_change_at_s))
+            if now_s >= row.time_s:
+                break
+            yield now_s
+        sensors.row = row
+        yield row.time_s
+
+
+def _if_after(now_s: float, time_s: float | None) -> float:
+    return math.inf if time_s is None or time_s <= now_s else time_s
 
 
 def read_trace(file: TextIO) -> Trace:
@@ -225,7 +235,7 @@ def _own_rows(lines: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
                 time_s,
                 _number(lines.line_num, "battery_voltage_v", line["battery_voltage_v"]),
                 _number(lines.line_num, "box_temperature_c", line.get("box_temperature_c")),
-                AcMode(ac_mode) if ac_mode else None,
+                _AC_MODES[ac_mode],
             ),
         )
 

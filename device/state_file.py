@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
     except _GarbageError as e:
         log.warning("%s is not used: %s; control starts afresh", FILE_NAME, e)
         return Resumed(fresh, ())
-    surviving = replace(
-        fresh,
+    surviving = fresh._replace(
         battery_is_low=kept.battery_is_low,
         battery_is_critical=kept.battery_is_critical,
         # The relays may obey the next process; what is welded stays welded until somebody has looked.
@@ -131,8 +130,7 @@ def resumed(text: str | None, boot_id: str, now_s: float) -> Resumed:
     )
     if not is_same_boot:
         return Resumed(surviving, (), kept.alerts, rebooted(kept.wishes), kept.position)
-    state = replace(
-        surviving,
+    state = surviving._replace(
         position=kept.position,
         position_since_s=kept.position_since_s,
         transfers_at_s=kept.transfers_at_s,

@@ -1,7 +1,5 @@
 """`decide` on a virtual clock, for the tests of its rules."""
 
-from dataclasses import replace
-
 from contract.positions import Position, Reason
 from device.decide import Decision, decide
 from device.limits import Limits
@@ -62,7 +60,7 @@ def outcome(decision: Decision) -> tuple[Position, Reason]:
 
 def state_of(position: Position, since_s: float = 0.0, **changes: object) -> State:
     """A state in which the relays have been in `position` since `since_s`, all sensors heard then."""
-    return replace(initial_state(since_s), position=position, readings_complete=True, **changes)  # type: ignore[arg-type]
+    return initial_state(since_s)._replace(position=position, readings_complete=True, **changes)  # type: ignore[arg-type]
 
 
 def on_battery(limits: Limits = LIMITS) -> Bench:

@@ -6,7 +6,7 @@ Every condition has lasted for longer than its hold or its grace; only the dwell
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from contract.positions import Position
@@ -60,8 +60,7 @@ def _state(case: Case) -> State:
         return Streak(NOW_S - LONG_S, agrees=True) if is_so else Streak()
 
     heard, silent = Heard(NOW_S - 1.0), Heard(NOW_S - LONG_S)
-    return replace(
-        initial_state(NOW_S - LONG_S),
+    return initial_state(NOW_S - LONG_S)._replace(
         position=RELAYS[case.relays],
         position_since_s=NOW_S - SINCE_S[case.dwell],
         monitor=silent if case.voltage in ("unknown", "never seen") else heard,

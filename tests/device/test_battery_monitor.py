@@ -134,7 +134,7 @@ def test_the_devices_without_a_page_are_missing(expected: list[str], absent: lis
 
 @pytest.fixture
 def mate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mate]:
-    monkeypatch.setattr("device.battery_monitor._READ_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("device.battery_monitor._READ_EVERY_S", 0.05)
     monkeypatch.setattr("device.battery_monitor._REOPEN_AFTER_S", (0.01, 0.02))
     mate = Mate(tmp_path / "mate")
     yield mate

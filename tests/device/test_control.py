@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +64,7 @@ def test_a_sample_says_all_that_the_store_has_columns_for(
     Thermometer(tmp_path / "w1", OUTSIDE_SENSOR_ID).write(-3.25)
     shed.runtime.mkdir()
     (shed.runtime / "weather.json").write_text(f'{{"cloud_cover_percent": 40, "time": {round(time.time())}}}')
-    on_grid = replace(initial_state(5.0), position=Position.GRID)
+    on_grid = initial_state(5.0)._replace(position=Position.GRID)
     state_file.write(shed.state, state_file.text_of(on_grid, Reason.BATTERY_LOW, "another boot", ()))
     shed.mate.voltage_v = LOW_V
 

@@ -499,7 +499,7 @@ def continued(bench: Bench, readings: Readings, until_s: float) -> Decision:
             for name in ("battery_voltage_v", "box_temperature_c", "soc_percent", "ac")
             if (reading := getattr(readings, name)) is not None
         }
-        decision = decide(replace(readings, **again), bench.override, state, bench.limits, now_s)
+        decision = decide(readings._replace(**again), bench.override, state, bench.limits, now_s)
         if now_s == until_s:
             return decision
         state = decision.state

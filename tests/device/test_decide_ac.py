@@ -60,7 +60,7 @@ def test_R10_R13_a_welded_relay_stays_latched_and_the_relays_toggle_no_more() ->
 def test_relays_that_do_not_obey_and_turn_out_to_be_welded_are_welded() -> None:
     bench = on_grid()
     back_on_battery(bench)
-    bench.state = replace(bench.state, fault=RelayFault.NOT_OBEYING)
+    bench.state = bench.state._replace(fault=RelayFault.NOT_OBEYING)
 
     decision = bench.run(11, IN_BAND_V)
 

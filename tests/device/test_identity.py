@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from device.identity import IdentityError, check, expiry, make_key_and_request
+from device.identity import IdentityError, check, check_apart, expiry, make_key_and_request
 from device.settings import Uplink
 
 
@@ -188,3 +188,38 @@ def test_a_certificate_authority_that_is_no_pem_is_refused(uplink: Uplink) -> No
 
     with pytest.raises(IdentityError, match=r"uplink\.ca .* holds no PEM certificate"):
         check(uplink)
+
+
+# Apart, so that uplink stays small
+
+
+def test_what_is_wrong_with_them_is_said_by_the_process_apart_as_well(uplink: Uplink) -> None:
+    check_apart(uplink)
+    wrong = replace(uplink, private_key=str(Path(uplink.private_key).with_name("other.key")))
+    make_key_and_request("shed", Path(wrong.private_key))
+
+    with pytest.raises(IdentityError) as apart:
+        check_apart(wrong)
+    with pytest.raises(IdentityError) as here:
+        check(wrong)
+
+    assert str(apart.value) == str(here.value)
+
+
+def test_where_no_process_can_be_started_they_count_as_good_and_the_log_says_so(
+    uplink: Uplink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+
+    check_apart(replace(uplink, certificate="/nowhere"))
+
+    (record,) = caplog.records
+    assert record.message.startswith("key and certificate could not be checked: ")
+
+
+def test_uplink_loads_neither_openssl_nor_what_reads_versions_and_keys() -> None:
+    loaded = "import sys, solarshed, device.uplink.service; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert not {"ssl", "cryptography", "importlib.metadata", "email", "zipfile", "boto3"} & set(done.stdout.split())

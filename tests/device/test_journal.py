@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -71,7 +71,7 @@ def decision(position: Position, reason: Reason, *, low: bool = False) -> Decisi
 
 
 HOLD = decision(Position.BATTERY, Reason.HOLD)
-LOW = replace(decision(Position.GRID, Reason.BATTERY_LOW, low=True), next_change_at_s=2240.5)
+LOW = decision(Position.GRID, Reason.BATTERY_LOW, low=True)._replace(next_change_at_s=2240.5)
 LOW_BUT_WAITING = decision(Position.BATTERY, Reason.HOLD, low=True)
 RECOVERED = decision(Position.BATTERY, Reason.BATTERY_RECOVERED)
 TOO_HOT = decision(Position.BATTERY, Reason.OVER_TEMPERATURE)
@@ -310,7 +310,7 @@ def test_the_inputs_say_where_they_came_from_and_what_is_no_number() -> None:
         health=Health(cpu_temperature_c=48.5, under_voltage_now=True),
     )
 
-    sample = parsed(Bench().journal.record(replace(HOLD, override_is_suppressed=True), seen).sample)
+    sample = parsed(Bench().journal.record(HOLD._replace(override_is_suppressed=True), seen).sample)
 
     assert sample["inputs"] == {
         "battery_voltage_source": "fndc3",
@@ -326,7 +326,7 @@ def test_the_inputs_say_where_they_came_from_and_what_is_no_number() -> None:
 
 @pytest.mark.parametrize(("at_s", "in_s"), [(None, None), (500.0, 0.0), (499.0, 0.0), (560.04, 60.0)])
 def test_the_next_change_is_told_in_seconds_from_the_sample(at_s: float | None, in_s: float | None) -> None:
-    sample = parsed(Bench().record(replace(HOLD, next_change_at_s=at_s)).sample)
+    sample = parsed(Bench().record(HOLD._replace(next_change_at_s=at_s)).sample)
 
     assert sample["measures"].get("next_change_in_s") == in_s
 
@@ -392,7 +392,7 @@ def test_what_ails_the_pi_is_said_in_the_alert() -> None:
 def test_every_alert_has_its_words_and_its_severity(alert: Alert) -> None:
     bench = Bench()
 
-    raised = parsed(bench.record(replace(HOLD, alerts=frozenset({alert}))).alerts[0])
+    raised = parsed(bench.record(HOLD._replace(alerts=frozenset({alert}))).alerts[0])
     cleared = parsed(bench.record(HOLD).alerts[0])
 
     assert raised["severity"] == cleared["severity"] == SEVERITY[alert]
@@ -550,7 +550,7 @@ def test_every_measure_of_a_sample_is_one_that_the_store_knows() -> None:
         relay_levels=(False, False),
     )
 
-    measures = parsed(Bench().journal.record(replace(HOLD, next_change_at_s=600.0), seen).sample)["measures"]
+    measures = parsed(Bench().journal.record(HOLD._replace(next_change_at_s=600.0), seen).sample)["measures"]
 
     assert measures.keys() == {*DECISION_MEASURES, SSR_1, SSR_2}
 

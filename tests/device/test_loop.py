@@ -141,7 +141,7 @@ def test_relays_that_fail_do_not_make_the_loop_blind_to_heat(bench: Bench) -> No
 
 def test_a_welded_relay_that_does_not_obey_stays_a_welded_one() -> None:
     bench = Bench()
-    bench.loop = Loop(bench, bench, bench, QUICK, replace(initial_state(0.0), fault=RelayFault.STUCK_CLOSED))
+    bench.loop = Loop(bench, bench, bench, QUICK, initial_state(0.0)._replace(fault=RelayFault.STUCK_CLOSED))
     bench.failing = {Position.BATTERY}
 
     decision = bench.loop.tick(0.0)

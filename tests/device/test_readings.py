@@ -1,5 +1,4 @@
 import math
-from dataclasses import FrozenInstanceError, fields
 from itertools import permutations
 
 import pytest
@@ -44,9 +43,10 @@ def test_a_finite_value_is_a_reading(value: float) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_has_been_read_does_not_change(value: object) -> None:
-    for field in fields(value):  # type: ignore[arg-type]
-        with pytest.raises(FrozenInstanceError):
-            setattr(value, field.name, math.nan)
+    for name in type(value).__annotations__:
+        # What a frozen dataclass raises is one of these too.
+        with pytest.raises(AttributeError):
+            setattr(value, name, math.nan)
     assert not hasattr(value, "__dict__")
 
 

@@ -1,7 +1,6 @@
 """What the shadow's `reported` says of a decision."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -21,7 +20,7 @@ from tests.faults.rig import VirtualClock
 CLOCK = VirtualClock()
 NOW_S = CLOCK.monotonic_s()
 NOW = CLOCK.time_ms() // 1000
-STATE = replace(initial_state(0.0), position=Position.GRID, position_since_s=NOW_S - 90.0)
+STATE = initial_state(0.0)._replace(position=Position.GRID, position_since_s=NOW_S - 90.0)
 GRID = Wish(Mode.GRID, NOW + 3600.0)
 BATTERY = Wish(Mode.BATTERY, NOW + 3600.0)
 PAUSED = {
@@ -46,7 +45,7 @@ def decision(reason: Reason = Reason.BATTERY_LOW, state: State = STATE, **more: 
     plain = Decision(
         state.position, reason, frozenset(), override_is_suppressed=False, next_change_at_s=None, state=state
     )
-    return replace(plain, **more)  # type: ignore[arg-type]
+    return plain._replace(**more)  # type: ignore[arg-type]
 
 
 def report(decided: Decision, seen: Seen = SEEN) -> dict[str, object]:
@@ -56,7 +55,7 @@ def report(decided: Decision, seen: Seen = SEEN) -> dict[str, object]:
 def active(wish: Wish) -> Seen:
     override = Override(Position(wish.mode), 0, NOW_S, NOW_S + 3600.0, is_timed=True)
     wishes = Wishes(newest=wish, state=OverrideState.ACTIVE, active=override, ends_at_ms=(NOW + 3600) * 1000)
-    return replace(SEEN, override=override, wishes=wishes)
+    return SEEN._replace(override=override, wishes=wishes)
 
 
 def test_it_says_what_is_so_why_since_when_and_how_long() -> None:
@@ -128,7 +127,7 @@ def test_a_suppressed_one_is_told_with_what_stands_above_it(reason: Reason, beca
     [(BATTERY, "the battery is critically low"), (GRID, "the relays moved a moment ago, it comes soon")],
 )
 def test_R7_a_critical_battery_suppresses_only_what_asks_for_it(wish: Wish, because: str) -> None:
-    state = replace(STATE, battery_is_critical=True)
+    state = STATE._replace(battery_is_critical=True)
 
     said = report(decision(state=state, override_is_suppressed=True), active(wish))
 
@@ -140,7 +139,7 @@ def test_R7_a_critical_battery_suppresses_only_what_asks_for_it(wish: Wish, beca
 def test_what_became_of_a_wish_is_told(state: OverrideState) -> None:
     wishes = Wishes(newest=Wish(Mode.AUTO, None), state=state, because="so")
 
-    said = report(decision(), replace(SEEN, wishes=wishes))
+    said = report(decision(), SEEN._replace(wishes=wishes))
 
     assert said["mode"] == "auto"
     assert said["override"] == {"mode": "auto", "until": None, "state": state, "ends_at": None, "because": "so"}
@@ -148,8 +147,7 @@ def test_what_became_of_a_wish_is_told(state: OverrideState) -> None:
 
 def test_a_report_with_everything_in_it_is_far_below_what_a_shadow_takes() -> None:
     source = "28-000005e2fdc3" * 2
-    full = replace(
-        SEEN,
+    full = SEEN._replace(
         readings=Readings(
             battery_voltage_v=Reading(-12345.678, 0.0, source),
             box_temperature_c=Reading(-12345.678, 0.0, source),

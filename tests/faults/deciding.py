@@ -1,6 +1,5 @@
 """Decisions about readings that a test brings, by the real loop; the invariants are checked when the test is over."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 from contract.positions import Position
@@ -20,8 +19,8 @@ class Control(Rig):
     def __init__(self, position: Position, now_s: float, limits: Limits = LIMITS) -> None:
         super().__init__(limits)
         self.clock.now_s = now_s
-        self._first = replace(
-            initial_state(now_s), position=position, position_since_s=now_s - 86400.0, readings_complete=True
+        self._first = initial_state(now_s)._replace(
+            position=position, position_since_s=now_s - 86400.0, readings_complete=True
         )
         self._begin(self._first)
         Control.made.append(self)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from itertools import pairwise
 
 from contract.alerts import Alert
@@ -93,9 +92,8 @@ def nothing_is_not_finite(history: list[Tick], _limits: Limits) -> None:
             if text is not None:
                 json.loads(text, parse_constant=refuse)
         state = tick.decision.state
-        for field in fields(state):
-            value = getattr(state, field.name)
-            assert not isinstance(value, float) or math.isfinite(value), f"{field.name} at {tick.now_s}"
+        for name, value in state._asdict().items():
+            assert not isinstance(value, float) or math.isfinite(value), f"{name} at {tick.now_s}"
         at_s = tick.decision.next_change_at_s
         assert at_s is None or (math.isfinite(at_s) and at_s > tick.now_s), f"next change at {tick.now_s}"
 

@@ -69,12 +69,12 @@ def with_hands(_rig: Rig, *args: Any) -> Decision:
 
 
 def without_reason(_rig: Rig, *args: Any) -> Decision:
-    return replace(decide(*args), reason=Reason.HOLD)
+    return decide(*args)._replace(reason=Reason.HOLD)
 
 
 def with_a_position_that_the_relays_do_not_know(_rig: Rig, *args: Any) -> Decision:
     decision = decide(*args)
-    return replace(decision, position=str(decision.position))  # type: ignore[arg-type]
+    return decision._replace(position=str(decision.position))  # type: ignore[arg-type]
 
 
 def without_dwell(
@@ -85,13 +85,13 @@ def without_dwell(
 
 
 def with_nan(_rig: Rig, *args: Any) -> Decision:
-    return replace(decide(*args), next_change_at_s=float("nan"))
+    return decide(*args)._replace(next_change_at_s=float("nan"))
 
 
 def that_hoards(_rig: Rig, *args: Any) -> Decision:
     decision = decide(*args)
     hoard = (*decision.state.transfers_at_s, *[args[-1]] * 100)
-    return replace(decision, state=replace(decision.state, transfers_at_s=hoard))
+    return decision._replace(state=decision.state._replace(transfers_at_s=hoard))
 
 
 def that_tells_the_journal_one_thing_and_others_another(_rig: Rig, *args: Any) -> Decision:
@@ -101,11 +101,11 @@ def that_tells_the_journal_one_thing_and_others_another(_rig: Rig, *args: Any) -
         def __or__(self, other: Any) -> Any:
             return frozenset(other)
 
-    return replace(decision, alerts=Fickle(decision.alerts))
+    return decision._replace(alerts=Fickle(decision.alerts))
 
 
 def that_keeps_heat_to_itself(_rig: Rig, *args: Any) -> Decision:
-    return replace(decide(*args), alerts=frozenset())
+    return decide(*args)._replace(alerts=frozenset())
 
 
 def without_heat(
@@ -124,7 +124,7 @@ def that_forgives(
     _rig: Rig, readings: Readings, override: Override | None, state: State, limits: Limits, now_s: float
 ) -> Decision:
     if state.fault is not None:
-        state = replace(state, fault=None, ac_came_through=False)
+        state = state._replace(fault=None, ac_came_through=False)
     return decide(readings, override, state, limits, now_s)
 
 

@@ -34,7 +34,7 @@ TICK_S = 1.0
 
 @pytest.fixture
 def mate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mate]:
-    monkeypatch.setattr("device.battery_monitor._READ_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("device.battery_monitor._READ_EVERY_S", 0.05)
     monkeypatch.setattr("device.battery_monitor._REOPEN_AFTER_S", (0.01, 0.02))
     mate = Mate(tmp_path / "mate")
     yield mate

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def until(is_so: Callable[[], bool], timeout_s: float = 15.0) -> None:
 
 
 def state_text(since_s: float, boot: str = BOOT, **changes: Any) -> str:  # noqa: ANN401 - fields of State
-    return state_file.text_of(replace(initial_state(since_s), **changes), Reason.HOLD, boot, ())
+    return state_file.text_of(initial_state(since_s)._replace(**changes), Reason.HOLD, boot, ())
 
 
 # P1. A pin cannot be read without claiming it, and claiming it as an input would open the relay. So a restart does not

@@ -120,7 +120,7 @@ class PageReader:
 
     def feed(self, data: bytes) -> list[Page]:
         """The good pages that `data` completes, in order."""
-        *lines, self._pending = re.split(rb"[\r\n]+", self._pending + data)
+        *lines, self._pending = (self._pending + data).replace(b"\n", b"\r").split(b"\r")
         self._pending = self._pending[-_MAX_PENDING_BYTES:]
         return list(self._decode(lines))
 
@@ -158,15 +158,16 @@ def decode_page(line: bytes) -> Page:
         raise PageError(Refusal.UNKNOWN_DEVICE, f"address {text[0]!r}")
     if not device.shape.fullmatch(text):
         raise PageError(Refusal.SHAPE, f"not a page of a {device.name}")
-    if _checksum(text) != int(text[-3:]):
-        raise PageError(Refusal.CHECKSUM, f"{text[-3:]} stated, {_checksum(text):03} computed")
+    if (checksum := _checksum(line)) != int(text[-3:]):
+        raise PageError(Refusal.CHECKSUM, f"{text[-3:]} stated, {checksum:03} computed")
     port = ord(text[0]) - ord(device.first) + device.first_port
     return device.decode(port, [int(field) for field in text[2:].split(",")], text)
 
 
-def _checksum(text: str) -> int:
+def _checksum(line: bytes) -> int:
     """The sum of (character - 48) over everything but commas and the checksum itself; the address counts too."""
-    return sum(ord(c) - 48 for c in text[:-3] if c != ",")
+    summed = line[:-3].replace(b",", b"")
+    return sum(summed) - 48 * len(summed)
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> int:
@@ -182,7 +183,7 @@ def _named(name: str, value: int, names: dict[int, str]) -> str:
 
 
 def _bits(value: int, names: dict[int, str]) -> tuple[str, ...]:
-    return tuple(name for bit, name in names.items() if value & bit)
+    return tuple(name for bit, name in names.items() if value & bit) if value else ()
 
 
 _FX_MODES = {

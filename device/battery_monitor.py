@@ -25,7 +25,12 @@ log = logging.getLogger(__name__)
 
 BAUD = 19200
 
+# Bytes come a few at a time, and to wake up for each of them takes longer than to decode them: what has come in this
+# time is read together, or sooner where pages go stale soon. The kernel keeps 4095 bytes, which take 2 s on the line.
+_READ_EVERY_S = 1.0
+_READS_WHILE_FRESH = 4
 _READ_TIMEOUT_S = 0.5
+_CLOSE_TIMEOUT_S = 1.0
 # A button press on the MATE stops its pages for two seconds or more; this is longer.
 _SILENT_AFTER_S = 15.0
 _REOPEN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
@@ -131,6 +136,7 @@ class BatteryMonitor:
         """
         self._port = port
         self._stale_after_s = stale_after_s
+        self._read_every_s = min(_READ_EVERY_S, stale_after_s / _READS_WHILE_FRESH)
         self._newest: dict[str, TimedPage] = {}
         self.refused: Counter[Refusal] = Counter()
         self._lock = threading.Lock()
@@ -155,7 +161,7 @@ class BatteryMonitor:
     def close(self) -> None:
         """Stop reading and release the port. Harmless when repeated."""
         self._closing.set()
-        self._thread.join(timeout=2 * _READ_TIMEOUT_S)
+        self._thread.join(timeout=_CLOSE_TIMEOUT_S)
 
     def _open(self) -> serial.Serial:
         try:
@@ -189,11 +195,12 @@ class BatteryMonitor:
                     refused_before, reader = self.refused, PageReader()
                     log.info("serial port %s is open", self._port)
                     self._complaint = ""
-                pages = reader.feed(self._serial.read(self._serial.in_waiting or 1))
+                pages = reader.feed(self._serial.read(self._serial.in_waiting))
                 self.refused = refused_before + reader.refused
                 self._keep(pages)
                 silence.watch(bool(pages), reader)
                 failures = 0
+                self._closing.wait(self._read_every_s)
             except (serial.SerialException, OSError, TypeError) as e:
                 # pyserial raises TypeError when another thread or an unplugged adapter takes its descriptor away.
                 self._complain(_reason(e))

@@ -1,8 +1,8 @@
 """The device's clocks: monotonic for durations, UTC for timestamps, and whether the latter can be trusted."""
 
 import ctypes
+import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMEX_BYTES = 512  # struct timex has 208 on 64-bit Linux
 _TIME_ERROR = 5
 
+
+# Whether the clock is kept right changes some times in a boot; it is asked several times for each decision.
+_SYNCHRONISED_EVERY_S = 10.0
 
 _adjtimex = ctypes.CDLL(None).adjtimex
 
@@ -26,9 +29,12 @@ class Clock(Protocol):
     def synchronised(self) -> bool: ...
 
 
-@dataclass(frozen=True)
 class SystemClock:
     """The kernel's clocks."""
+
+    def __init__(self) -> None:
+        self._synchronised = False
+        self._asked_at_s = -math.inf
 
     def monotonic_s(self) -> float:
         """Seconds that only grow, whatever happens to the time of day."""
@@ -39,9 +45,12 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def synchronised(self) -> bool:
-        """Whether a time service keeps the time of day right, by the kernel's own word."""
-        state: int = _adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-        return 0 <= state < _TIME_ERROR
+        """Whether a time service keeps the time of day right, by the kernel's own word of the last ten seconds."""
+        now_s = time.monotonic()
+        if now_s >= self._asked_at_s + _SYNCHRONISED_EVERY_S:
+            state: int = _adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+            self._synchronised, self._asked_at_s = 0 <= state < _TIME_ERROR, now_s
+        return self._synchronised
 
 
 def boot_id() -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from contract.alerts import Alert
 from contract.errors import SolarshedError
 from contract.positions import Position, Reason
-from contract.shadow import PASSING
 from device import state_file
 from device.battery_monitor import BatteryMonitor, TimedPage, ac_reading, missing, state_of_charge, voltage_samples
 from device.clock import Clock, SystemClock, boot_id
@@ -27,7 +26,7 @@ from device.loop import Loop, Seen
 from device.mailbox import Letter, Mailbox
 from device.readings import Readings, Stuck, best_voltage
 from device.relays import Relays
-from device.report import reported
+from device.report import lasting, reported
 from device.settings import Settings, Site
 from device.settings import Thermometer as ThermometerSettings
 from device.stopping import StopRequest
@@ -217,12 +216,12 @@ class JournalRecorder:
         self._report(decision, seen)
 
     def _report(self, decision: Decision, seen: Seen) -> None:
-        report = reported(decision, seen, self._journal.raised, self._clock, self._boot, self._software)
-        lasting = {name: value for name, value in report.items() if name not in PASSING}
+        about = decision, seen, self._journal.raised, self._clock, self._boot, self._software
+        news = lasting(*about)
         now_s = self._clock.monotonic_s()
-        if lasting != self._reported or now_s >= self._reported_at_s + REPORT_EVERY_S:
-            self._reported, self._reported_at_s = lasting, now_s
-            self._mailbox.report(json.dumps(report, allow_nan=False))
+        if news != self._reported or now_s >= self._reported_at_s + REPORT_EVERY_S:
+            self._reported, self._reported_at_s = news, now_s
+            self._mailbox.report(json.dumps(reported(*about), allow_nan=False))
 
 
 def clear_fault(settings: Settings) -> bool:

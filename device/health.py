@@ -8,6 +8,7 @@ The kernel asks the firmware every two seconds and clears the firmware's memory 
 """
 
 import math
+import os
 import re
 import shutil
 import threading
@@ -40,7 +41,8 @@ _HWMON_ALARM = "in0_lcrit_alarm"
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
 _HEX_WORD = re.compile(r"(0x)?[0-9a-fA-F]{1,8}")
 _MOST_BYTES = 65536
-_FLAGS_PERIOD_S = 1.0
+# The kernel's own alarm tells of its last two seconds.
+_FLAGS_PERIOD_S = 2.0
 # A refresh that is so many periods late hangs, and what it last said is no longer so.
 _STALE_PERIODS = 3
 
@@ -110,7 +112,7 @@ class HealthMonitor:
         root: Path = Path("/"),
         look_also: Callable[[], None] = lambda: None,
     ) -> None:
-        """`look_also` is called about once a second, in this thread. It must not raise."""
+        """`look_also` is called every two seconds, in this thread. It must not raise."""
         self._state_directory = state_directory
         self._period_s = period_s
         self._root = root
@@ -254,10 +256,15 @@ def _first_number(text: str | None) -> float | None:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES).decode("ascii")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, _MOST_BYTES).decode("ascii")
     except (OSError, UnicodeDecodeError):
         return None
+    finally:
+        os.close(descriptor)
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -32,6 +32,28 @@ def reported(
 
     Every name is there, with None for what is not known: a shadow forgets a value only when it is told null.
     """
+    return lasting(decision, seen, alerts, clock, boot_id, software) | _passing(decision, seen, clock)
+
+
+def lasting(
+    decision: Decision, seen: Seen, alerts: Collection[Alert], clock: Clock, boot_id: str, software: str
+) -> dict[str, Any]:
+    """The part of the report that is news when it changes."""
+    return {
+        "position": decision.position,
+        "reason": decision.reason,
+        "mode": seen.wishes.mode,
+        "override": _override(decision, seen),
+        "alerts": sorted(alerts),
+        "software": software,
+        "boot_id": boot_id,
+        "clock_synchronised": clock.synchronised(),
+        HEARD: seen.wish_number,
+    }
+
+
+def _passing(decision: Decision, seen: Seen, clock: Clock) -> dict[str, Any]:
+    """The members of `contract.shadow.PASSING`."""
     now_s, time_ms = clock.monotonic_s(), clock.time_ms()
 
     def epoch_s(at_s: float) -> int:
@@ -40,25 +62,16 @@ def reported(
     readings = seen.readings
     next_at_s = decision.next_change_at_s
     return {
-        "position": decision.position,
-        "reason": decision.reason,
         "since": epoch_s(decision.state.position_since_s),
         "next_change_at": None if next_at_s is None else epoch_s(next_at_s),
-        "mode": seen.wishes.mode,
-        "override": _override(decision, seen),
         "readings": {
             "battery_voltage_v": _reading(readings.battery_voltage_v, now_s),
             "box_temperature_c": _reading(readings.box_temperature_c, now_s),
             "soc_percent": _reading(readings.soc_percent, now_s),
             "ac_mode": _reading(readings.ac, now_s),
         },
-        "alerts": sorted(alerts),
-        "software": software,
-        "boot_id": boot_id,
         "time": time_ms // 1000,
-        "clock_synchronised": clock.synchronised(),
         "counts": dict(seen.counts),
-        HEARD: seen.wish_number,
     }
 
 

@@ -36,7 +36,8 @@ HANGING_AFTER_S = 5.0
 _MOST_IN_BATCH = 100
 # Of the runtime directory's outbox: it is in memory.
 RUNTIME_MOST_BYTES = 8 * 1024 * 1024
-_POLL_S = 0.5
+# How often it is looked whether a write hangs.
+_POLL_S = 2.0
 _CLOSE_TIMEOUT_S = 2.0
 # As much of that as the state directory gets; the rest is for saving the alerts.
 _CLOSE_PRIMARY_S = 1.5

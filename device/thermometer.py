@@ -124,6 +124,7 @@ class Thermometer:
         self._serial_number = _serial_number(sensor_id, place)
         self._directory = Path(directory)
         self._sensor_class = _sensor_class(self._directory)
+        self._sensor: Any = None
         self._period_s = period_s
         self._stale_after_s = stale_after_s
         self._on_sample = on_sample
@@ -178,10 +179,11 @@ class Thermometer:
         """
         from w1thermsensor import NoSensorFoundError, ResetValueError, Sensor
 
+        sensor, self._sensor = self._sensor, None
         try:
             # With type and id the library looks at that one file; with less it lists the bus, and one bad entry
-            # hides all. It refuses to be made while the sensor is away, so it is made anew for each read.
-            sensor = self._sensor_class(Sensor.DS18B20, self._serial_number)
+            # hides all. It refuses to be made while the sensor is away, so it is made anew after each failure.
+            sensor = sensor or self._sensor_class(Sensor.DS18B20, self._serial_number)
             value_c = float(sensor.get_temperature())
         except NoSensorFoundError as e:
             raise _ReadError(Cause.MISSING) from e
@@ -195,6 +197,7 @@ class Thermometer:
             raise _ReadError(Cause.POWER)
         if not _LEAST_C <= value_c <= _MOST_C:
             raise _ReadError(Cause.RANGE)
+        self._sensor = sensor
         return value_c
 
     # What is counted. A read that hangs is noticed by whoever asks, because its own thread cannot.

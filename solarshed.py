@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _PrintVersion(argparse.Action):
+    """Looks it up only when asked: what reads it would stay in the memory of control and uplink with 3 MB."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"solarshed {version('solarshed')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="solarshed",
@@ -69,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"solarshed {version('solarshed')}")
+    parser.add_argument("--version", action=_PrintVersion, help="show program's version number and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
 
     control = verbs.add_parser("control", help="decide and switch the relays (on the Pi)")

@@ -1,26 +1,43 @@
 """The device's private key, its certificate request, and whether key and certificate fit each other.
 
 The key is made here and never leaves this machine; only the request (CSR) goes to AWS IoT, which answers with the
-certificate. Checking needs the standard library only: cryptography would cost uplink 10 MB of memory.
+certificate. What uplink asks here is found out by short-lived processes: OpenSSL would stay in its memory with 5 MB,
+cryptography with 10 MB. So both are loaded where they are used.
 """
 
+from __future__ import annotations
+
+import logging
 import os
-import ssl
 import subprocess
 import sys
-import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from contract.errors import SolarshedError
 from device.settings import Uplink
+
+if TYPE_CHECKING:
+    import ssl
+
+log = logging.getLogger(__name__)
 
 # What OpenSSL says of two that do not fit; the last one where they are not even of one kind.
 _NOT_EACH_OTHERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
-_EXPIRY_TIMEOUT_S = 30.0
+_APART_TIMEOUT_S = 30.0
+_CHECK = """
+import sys
+from device.identity import IdentityError, check
+from device.settings import Uplink
+certificate, private_key, ca = sys.argv[1:]
+try:
+    check(Uplink(certificate=certificate, private_key=private_key, ca=ca))
+except IdentityError as e:
+    print(e)
+"""
 _PRINT_EXPIRY = """
 import sys
 from pathlib import Path
@@ -65,6 +82,8 @@ def check(uplink: Uplink) -> None:
     Raises:
         IdentityError: they do not.
     """
+    import ssl
+
     _read("certificate", uplink.certificate)
     _read("private_key", uplink.private_key)
     if uplink.ca:
@@ -90,23 +109,46 @@ def check(uplink: Uplink) -> None:
         raise IdentityError(f"{not_a_key}: {_why(e)}") from None
 
 
-def expiry(uplink: Uplink) -> datetime | None:
-    """When the certificate ends, UTC; None where that cannot be read (`check` says why).
+def check_apart(uplink: Uplink) -> None:
+    """`check`, by a process of its own. Where none can be started the files count as good: the broker will tell.
 
-    Read by a short-lived process: `cryptography` would stay in this one's memory.
+    Raises:
+        IdentityError: see `check`.
     """
-    command = [sys.executable, "-c", _PRINT_EXPIRY, uplink.certificate]
     try:
-        said = subprocess.run(command, capture_output=True, check=True, timeout=_EXPIRY_TIMEOUT_S, text=True)  # noqa: S603
-        return datetime.fromisoformat(said.stdout.strip())
+        problem = _said_apart(_CHECK, uplink.certificate, uplink.private_key, uplink.ca)
+    except (OSError, subprocess.SubprocessError) as e:
+        log.warning("key and certificate could not be checked: %s", e)
+        return
+    if problem:
+        raise IdentityError(problem)
+
+
+def expiry(uplink: Uplink) -> datetime | None:
+    """When the certificate ends, UTC; None where that cannot be read (`check` says why)."""
+    try:
+        return datetime.fromisoformat(_said_apart(_PRINT_EXPIRY, uplink.certificate))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def _said_apart(program: str, *arguments: str) -> str:
+    """What a Python program prints.
+
+    Raises:
+        OSError, subprocess.SubprocessError: it could not be started, failed, or took too long.
+    """
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=_APART_TIMEOUT_S, text=True)  # noqa: S603
+    return done.stdout.strip()
 
 
 def _make_key_once(path: Path) -> None:
     """A whole key or none, whatever is killed; and of two who make it at once, one does."""
     if path.exists():
         return
+    import tempfile
+
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -138,6 +180,8 @@ def _link(temporary: Path, path: Path) -> None:
 
 
 def _load_certificates(context: ssl.SSLContext, path: str, problem: str) -> None:
+    import ssl
+
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as e:

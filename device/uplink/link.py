@@ -405,7 +405,7 @@ class Link:
 
     def _remedy(self, lost: Lost) -> str:
         try:
-            identity.check(self._uplink)
+            identity.check_apart(self._uplink)
         except identity.IdentityError as e:
             return str(e)
         may_be_ours = lost.not_authorized or any(word in lost.why.upper() for word in ("TLS", "CLOSED"))

@@ -148,7 +148,7 @@ def run(settings: Settings) -> None:
     """
     if not settings.uplink.endpoint:
         raise SettingsError("uplink.endpoint is empty; write your account's AWS IoT data endpoint there")
-    identity.check(settings.uplink)
+    identity.check_apart(settings.uplink)
     stopping = StopRequest(signal.SIGTERM, signal.SIGINT)
     watchdog = Watchdog()
     uplink = Uplink(settings)

@@ -3,10 +3,12 @@ said; silence and blindness begin 900 s later."""
 
 import json
 import logging
+import threading
 
 import pytest
 
 from cloud.heartbeat.beats import MAX_BYTES
+from cloud.heartbeat.watch import THREADS
 from contract.heartbeat import COUNTS_KEY
 from contract.status import State, Status
 from tests.cloud.heartbeat.world import AGES_S, BEGIN_MS, LIMIT_MS, Json, World, beat, refused
@@ -870,3 +872,21 @@ def test_each_alert_is_in_the_log(world: World, caplog: pytest.LogCaptureFixture
         world.run()
 
     assert "device_silent of shed: raise, shed has been silent for 15 min" in caplog.text
+
+
+def test_a_heartbeat_whose_read_hangs_holds_up_no_other(world: World) -> None:
+    things = [f"shed-{number:02}" for number in range(3 * THREADS)]
+    for thing in things:
+        world.beats(thing)
+    others_are_read, held_up = threading.Event(), []
+
+    def hang(operation: str, about: str) -> None:
+        if (operation, about) == ("get", f"heartbeat/{things[0]}.json"):
+            held_up.append(not others_are_read.wait(10.0))
+        elif len(world.called("get")) > len(things):
+            others_are_read.set()
+
+    world.on = hang
+    world.run()
+
+    assert held_up == [False]

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.validate import ParamValidator
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.timestreamwrite.models import timestreamwrite_backends
@@ -90,6 +91,18 @@ def test_a_double_keeps_every_digit(sent: list[Json], number: float) -> None:
     TimestreamWriter(store.DATABASE, store.TABLE).write([point(volts=number)])
 
     assert float(measures_of(sent[0])["volts"][1]) == number
+
+
+def test_boto3_spends_no_time_on_checking_records_that_are_made_here(
+    sent: list[Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_validator: ParamValidator, parameters: Json, _shape: object) -> None:
+        raise AssertionError(f"checked value by value, as the service does: {parameters}")
+
+    monkeypatch.setattr(ParamValidator, "validate", check)
+
+    assert TimestreamWriter(store.DATABASE, store.TABLE).write([point()]) == []
+    assert len(sent) == 1
 
 
 # What comes of it

@@ -15,7 +15,8 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .PHONY: demo test check mutate docs bench format lock setup clean
 
-demo: setup
+# Without what only tests and benchmarks need.
+demo: $(VENV)/.demo node_modules/.complete
 	@exec $(BIN)/solarshed demo $(ARGS)
 
 test: setup
@@ -27,13 +28,9 @@ check: setup
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
+# Ten minutes on two cores. For some of it: make bench ARGS="decoding years". Also writes bench.json and bench.png.
 bench: setup
-	@$(BIN)/python -m tests.bench.reaction $(ARGS)
-	@echo
-	@$(BIN)/python -m tests.bench.drain
-	@$(BIN)/python -m tests.bench.footprint
-	@echo
-	@$(BIN)/python -m tests.bench.imports
+	@$(BIN)/python -m tests.bench --output build/bench $(ARGS)
 
 # Slow: about half an hour on two cores. Not part of CI.
 mutate: setup
@@ -51,13 +48,16 @@ lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o locks/dev.txt
 	sed -i '1i # Every package of this project, exact and hashed; made by `make lock`.' locks/dev.txt
+	uv pip compile pyproject.toml --extra demo --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --constraint locks/dev.txt -o locks/demo.txt
+	sed -i '1i # What the demo needs, in the versions of dev.txt, exact and hashed; made by `make lock`.' locks/demo.txt
 	uv pip compile pyproject.toml --extra device --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --constraint locks/dev.txt -o locks/device.txt
 	sed -i '1i # What a Raspberry Pi needs, in the versions of dev.txt, exact and hashed; made by `make lock`.' locks/device.txt
 
 setup: $(VENV)/.complete node_modules/.complete
 
-$(VENV)/.complete: locks/dev.txt pyproject.toml
+$(VENV)/.demo: locks/demo.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "solarshed: needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -65,11 +65,16 @@ $(VENV)/.complete: locks/dev.txt pyproject.toml
 	@echo "Setting up .venv (once, about a minute) ..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r locks/demo.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-node_modules/.complete: package-lock.json $(VENV)/.complete
+$(VENV)/.complete: locks/dev.txt $(VENV)/.demo
+	@echo "Setting up what tests and benchmarks need ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r locks/dev.txt
+	@touch $@
+
+node_modules/.complete: package-lock.json $(VENV)/.demo
 	@echo "Setting up the CDK's command line in node_modules ..."
 	@npm ci --silent
 	@touch $@

@@ -67,6 +67,8 @@ def _environment(emulator: Emulator, directory: Path) -> dict[str, str]:
         "HOME": str(directory),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",
+        # The CDK's own check of the template takes as long as the deployment; the tests and a real deployment have it.
+        "CDK_VALIDATION": "false",
         "NODE_DISABLE_COMPILE_CACHE": "1",
         "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(_ROOT / ".cache" / "jsii"),
     }

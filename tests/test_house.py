@@ -62,7 +62,7 @@ def test_the_contract_and_the_decision_need_nothing_but_the_standard_library() -
 
 @pytest.mark.parametrize("module", ["decide", "observe", "limits", "override", "readings", "wishes"])
 def test_deciding_does_no_io_and_looks_at_no_clock(module: str) -> None:
-    allowed = {"collections", "dataclasses", "enum", "math", "contract", "device"}
+    allowed = {"collections", "dataclasses", "enum", "math", "typing", "contract", "device"}
 
     assert set(imports_of(ROOT / f"device/{module}.py")) <= allowed
 

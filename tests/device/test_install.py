@@ -217,11 +217,12 @@ def pins_of(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "locks" / lock).read_text(), re.MULTILINE))
 
 
-def test_a_pi_gets_the_versions_that_were_tested() -> None:
-    device, dev = pins_of("device.txt"), pins_of("dev.txt")
+@pytest.mark.parametrize("lock", ["device.txt", "demo.txt"])
+def test_a_pi_and_the_demo_get_the_versions_that_were_tested(lock: str) -> None:
+    pins, dev = pins_of(lock), pins_of("dev.txt")
 
-    assert device
-    assert device.items() <= dev.items()
+    assert pins
+    assert pins.items() <= dev.items()
 
 
 def test_the_lock_for_a_pi_holds_what_control_and_uplink_import_and_what_builds_the_package() -> None:
@@ -234,8 +235,21 @@ def test_the_lock_for_a_pi_holds_what_control_and_uplink_import_and_what_builds_
     assert builder == f"setuptools=={device['setuptools']}"
 
 
-def test_every_package_in_the_lock_for_a_pi_has_hashes_and_no_address() -> None:
-    text = (ROOT / "locks/device.txt").read_text()
+def test_the_lock_of_the_demo_holds_what_builds_the_package_and_nothing_of_the_tests() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    of_dev, of_demo = ({re.split(r"[\[<>=;\s]", line)[0] for line in extras[name]} for name in ("dev", "demo"))
+    demo = pins_of("demo.txt")
+
+    assert of_demo - {"solarshed"} <= demo.keys()
+    assert project["build-system"]["requires"] == [f"setuptools=={demo['setuptools']}"]
+    assert not {"matplotlib", "mypy", "pytest"} & demo.keys()
+    assert {"matplotlib", "mypy", "pytest"} <= of_dev
+
+
+@pytest.mark.parametrize("lock", ["dev.txt", "device.txt", "demo.txt"])
+def test_every_package_in_a_lock_has_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / "locks" / lock).read_text()
 
     for entry in re.split(r"\n(?=\S)", text)[1:]:
         assert "--hash=sha256:" in entry

@@ -4,8 +4,10 @@
 
 - a MATE with an FX, an MX and a FLEXnet DC, each saying a page a second, all of them changing. Their bytes come at
   19200 baud, eight at a time, as the UART of a Pi hands them over: whole pages at once would be cheaper to read;
-- a DS18B20 whose temperature changes; its file answers at once, which takes the processor as long as a real one's;
+- a DS18B20 whose temperature changes, and whose every read takes the 750 ms of a conversion;
 - gpiozero's mock pins.
+
+What the kernel of a Pi does for a pin, a UART or the 1-wire bus, whose bits it times by waiting, is not in it.
 
 Beside it `tests/bench/cron_script.py` runs every ten seconds, which cron would do once a minute. Its processor time is
 that of the whole process, interpreter and all.
@@ -27,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +39,12 @@ from demo.provisioning import provision
 from demo.settings import write_settings
 from demo.shed.pins import PINS_VARIABLE
 from demo.shed.serial_line import SerialLine
-from demo.shed.thermometer import SENSOR_ID, Thermometer
+from demo.shed.thermometer import SENSOR_ID
 from device.mailbox import REPORT_NAME, put
 from device.outbox import Outbox, Stream
 from device.settings import Uplink
 from tests.bench.decoding import burst
+from tests.bench.fifo_thermometer import FifoThermometer
 from tests.bench.table import Goal, Measured, NotMeasuredError, Of, Row
 
 GOAL_CPU_RATIO = 0.5
@@ -56,8 +59,11 @@ SAMPLE_EVERY_S = 60.0
 REPORT_EVERY_S = 10.0
 # As a PL011's receive FIFO gives them, at 19200 baud with ten bits a byte.
 FIFO_BYTES = 8
+# Maxim's DS18B20 data sheet: the longest conversion with 12 bits.
+CONVERSION_S = 0.75
 BYTE_S = 10 / 19200
 
+_CPUCLOCK_SCHED = 2
 _SCRIPT = Path(__file__).with_name("cron_script.py")
 _POLICY = "SolarshedFootprint"
 _CONFIG = """
@@ -178,11 +184,10 @@ class Mate:
 
 
 class Weather:
-    """Changes the temperature of the box once a second."""
+    """A thermometer that converts as slowly as a DS18B20 and finds something else each time."""
 
     def __init__(self, directory: Path) -> None:
-        self._thermometer = Thermometer(directory)
-        self._thermometer.write(21.0)
+        self._thermometer = FifoThermometer(directory)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weather")
         self._thread.start()
@@ -190,11 +195,15 @@ class Weather:
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
+        self._thermometer.close()
 
     def _run(self) -> None:
         chance = random.Random(2)
-        while not self._closing.wait(1.0):
-            self._thermometer.write(21.0 + chance.randint(-16, 16) / 16)
+        while not self._closing.is_set():
+            with suppress(TimeoutError, BrokenPipeError):  # nobody reads yet, or control has ended
+                self._thermometer.begin(0.1)
+                self._closing.wait(CONVERSION_S)
+                self._thermometer.end(21.0 + chance.randint(-16, 16) / 16)
 
 
 @contextmanager
@@ -317,9 +326,11 @@ def _cron_runs(directory: Path, runs: int, every_s: float) -> tuple[float, float
 
 
 def _cpu_s(process: Process) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """User and system time of a process so far, to the nanosecond; /proc has it in hundredths of a second.
+
+    The clock's number is that of Linux's include/linux/posix-timers_types.h, as clock_getcpuclockid makes it.
+    """
+    return time.clock_gettime(~process.pid << 3 | _CPUCLOCK_SCHED)
 
 
 def _peak_mb(process: Process) -> float:

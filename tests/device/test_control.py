@@ -17,7 +17,7 @@ from demo.shed.thermometer import OUTSIDE_SENSOR_ID, Thermometer
 from device import state_file
 from device.observe import initial_state
 from device.outbox import FILE_NAME, Stream
-from tests.bench.reaction import FifoThermometer
+from tests.bench.fifo_thermometer import FifoThermometer
 from tests.device import running
 from tests.device.running import COOL_C, HIGH_V, HOT_C, IN_BAND_V, LOW_V, Shed, until
 

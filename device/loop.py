@@ -143,6 +143,6 @@ class Loop:
 
     def _record(self, decision: Decision, seen: Seen) -> None:
         try:
-            self._recorder.record(decision, seen._replace(relay_levels=self._levels))
+            self._recorder.record(decision, seen if self._levels is None else seen._replace(relay_levels=self._levels))
         except Exception:  # the boundary: what cannot be recorded must not stop the next decision
             log.exception("decision not recorded")

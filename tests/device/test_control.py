@@ -211,8 +211,8 @@ def test_P10_R15_after_a_kill_a_new_process_goes_on_with_closed_relays_and_goes_
             longest_open_s = max(longest_open_s, time.monotonic() - open_since_s)
     until(lambda: len(shed.rows(Stream.TELEMETRY)) > rows_before)
 
-    # Two pins become outputs, and then high: gpiozero has no call for both at once.
-    assert longest_open_s < 0.05
+    # Two pins become outputs, and then high: gpiozero has no call for both at once. To wait for readings takes longer.
+    assert longest_open_s < 0.15
     assert shed.on_grid()
     assert shed.rows(Stream.TELEMETRY)[rows_before]["reason"] == "battery_low"
     assert shed.stop() == 0

@@ -276,7 +276,7 @@ def test_a_look_that_hangs_delays_no_one_and_what_was_seen_before_ceases_to_coun
     monitor.close()
 
     assert monitor.newest is None
-    assert time.monotonic() - before_s < 0.1
+    assert time.monotonic() - before_s < 0.5
     (machine.root / TEMPERATURE).write_text("40000")  # let the thread go
 
 

@@ -562,7 +562,7 @@ def test_P4_a_write_that_hangs_delays_nobody_and_its_alerts_get_out_all_the_same
     before_s = time.monotonic()
     writer.put(entry(2))
     writer.keep(state(1.0))
-    assert time.monotonic() - before_s < 0.1
+    assert time.monotonic() - before_s < 0.5
     until(lambda: places.rows(Stream.ALERT, places.runtime) == [1, 2])
     assert places.beat(places.runtime) == '{"beat":2}'
     until(lambda: writer.is_failing)

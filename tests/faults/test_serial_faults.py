@@ -723,7 +723,7 @@ def test_S16_in_a_flood_of_pages_the_newest_wins_and_whoever_asks_never_waits(ma
 
     assert mate.voltages() == {"mx2": 49.9}
     assert len(monitor._newest) == 2  # one for each device that has ever reported
-    assert max(asked_s) < 0.1
+    assert max(asked_s) < 0.5
     assert busy_s < 0.5  # of one second, and this end of the line counts too
 
 

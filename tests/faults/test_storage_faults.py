@@ -505,7 +505,7 @@ def test_P4_where_no_file_can_grow_at_all_nothing_is_lost_and_nobody_waits(tmp_p
     assert done.returncode == 0, done.stderr
     samples, alerts, dropped, slowest_s, state = json.loads(done.stdout)
     assert (samples, alerts, dropped, state) == (20, 20, 0, state_text(1.0))
-    assert slowest_s < 0.1
+    assert slowest_s < 0.5
 
 
 FULL_LOG = """

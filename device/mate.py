@@ -5,15 +5,16 @@ Source: OutBack, "Mate Serial Communication Guide", Rev 4.04 (2008-10-21). A pag
 as well.
 """
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 PAGE_CHARACTERS = 47
 
+_LESS_48 = bytes((character - 48) % 256 for character in range(256))
 # Longer than any page; a line without an end is dropped from its oldest byte on.
 _MAX_PENDING_BYTES = 4096
 
@@ -36,11 +37,9 @@ class PageError(ValueError):
         self.refusal = refusal
 
 
-@dataclass(frozen=True, slots=True)
-class FxPage:
+class FxPage(NamedTuple):
     """An FX inverter/charger. Currents and AC voltages are real ones, also of a 230 V unit."""
 
-    device = "fx"
     port: int
     battery_voltage_v: float
     inverter_current_a: float
@@ -55,12 +54,14 @@ class FxPage:
     warnings: tuple[str, ...]
     aux_on: bool
 
+    @property
+    def device(self) -> str:
+        return "fx"
 
-@dataclass(frozen=True, slots=True)
-class MxPage:
+
+class MxPage(NamedTuple):
     """An MX60 or FLEXmax charge controller. `daily_ah` is None where the unit or the MATE's firmware has none."""
 
-    device = "mx"
     port: int
     battery_voltage_v: float
     charger_current_a: float
@@ -73,16 +74,18 @@ class MxPage:
     aux_on: bool
     errors: tuple[str, ...]
 
+    @property
+    def device(self) -> str:
+        return "mx"
 
-@dataclass(frozen=True, slots=True)
-class FndcPage:
+
+class FndcPage(NamedTuple):
     """A FLEXnet DC battery monitor. Shunt currents are signed, + = charging; None where the shunt is not fitted.
 
     `extra` names the one quantity that this page carries besides, `extra_value` is its value. The two relay bits are
     shown raw: OutBack's documents contradict each other on their meaning.
     """
 
-    device = "fndc"
     port: int
     battery_voltage_v: float
     shunt_a_current_a: float | None
@@ -96,13 +99,17 @@ class FndcPage:
     extra: str
     extra_value: float
 
+    @property
+    def device(self) -> str:
+        return "fndc"
+
 
 Page = FxPage | MxPage | FndcPage
 
 
 def as_json(page: Page) -> dict[str, Any]:
     """The page's fields by their published names, `device` first."""
-    return {"device": page.device, **asdict(page)}
+    return {"device": page.device, **page._asdict()}
 
 
 class PageReader:
@@ -122,22 +129,22 @@ class PageReader:
         """The good pages that `data` completes, in order."""
         *lines, self._pending = (self._pending + data).replace(b"\n", b"\r").split(b"\r")
         self._pending = self._pending[-_MAX_PENDING_BYTES:]
-        return list(self._decode(lines))
+        return self._decode(lines)
 
     def finish(self) -> list[Page]:
         """The page that the stream ended with, if it lacks only its CR."""
         last, self._pending = self._pending, b""
-        return list(self._decode([last]))
+        return self._decode([last])
 
-    def _decode(self, lines: list[bytes]) -> Iterator[Page]:
+    def _decode(self, lines: list[bytes]) -> list[Page]:
+        pages = []
         for line in filter(None, lines):
             try:
-                page = decode_page(line)
+                pages.append(decode_page(line))
             except PageError as e:
                 self.refused[e.refusal] += 1
-            else:
-                self.read += 1
-                yield page
+        self.read += len(pages)
+        return pages
 
 
 def decode_page(line: bytes) -> Page:
@@ -148,42 +155,35 @@ def decode_page(line: bytes) -> Page:
     """
     if len(line) != PAGE_CHARACTERS:
         raise PageError(Refusal.LENGTH, f"{len(line)} characters, {PAGE_CHARACTERS} expected")
-    if not line.isascii():
-        raise PageError(Refusal.SHAPE, "characters outside ASCII")
-    text = line.decode("ascii")
-    for device in _DEVICES:
-        if device.first <= text[0] <= device.last:
-            break
-    else:
-        raise PageError(Refusal.UNKNOWN_DEVICE, f"address {text[0]!r}")
-    if not device.shape.fullmatch(text):
-        raise PageError(Refusal.SHAPE, f"not a page of a {device.name}")
-    if (checksum := _checksum(line)) != int(text[-3:]):
-        raise PageError(Refusal.CHECKSUM, f"{text[-3:]} stated, {checksum:03} computed")
-    port = ord(text[0]) - ord(device.first) + device.first_port
-    return device.decode(port, [int(field) for field in text[2:].split(",")], text)
+    if line[0] not in _AT_ADDRESS:
+        if not line.isascii():
+            raise PageError(Refusal.SHAPE, "characters outside ASCII")
+        raise PageError(Refusal.UNKNOWN_DEVICE, f"address {chr(line[0])!r}")
+    name, shape, decode, port = _AT_ADDRESS[line[0]]
+    if not shape.fullmatch(line):
+        raise PageError(Refusal.SHAPE, f"not a page of a {name}")
+    fields = [*map(int, line[2:].split(b","))]
+    if (checksum := _checksum(line)) != fields[-1]:
+        raise PageError(Refusal.CHECKSUM, f"{fields[-1]:03} stated, {checksum:03} computed")
+    return decode(port, fields, line)
 
 
 def _checksum(line: bytes) -> int:
     """The sum of (character - 48) over everything but commas and the checksum itself; the address counts too."""
-    summed = line[:-3].replace(b",", b"")
-    return sum(summed) - 48 * len(summed)
+    return sum(line[:-3].translate(_LESS_48, b","))
 
 
-def _in_range(name: str, value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise PageError(Refusal.RANGE, f"{name} is {value}, {low} to {high} expected")
-    return value
+def _too_large(name: str, value: int, most: int) -> PageError:
+    """For a value above its range. Below it is none: a field has digits only, no sign."""
+    return PageError(Refusal.RANGE, f"{name} is {value}, 0 to {most} expected")
 
 
-def _named(name: str, value: int, names: dict[int, str]) -> str:
-    if value not in names:
-        raise PageError(Refusal.RANGE, f"{name} is {value}, which the guide does not have")
-    return names[value]
+def _not_in_guide(name: str, value: int) -> PageError:
+    return PageError(Refusal.RANGE, f"{name} is {value}, which the guide does not have")
 
 
 def _bits(value: int, names: dict[int, str]) -> tuple[str, ...]:
-    return tuple(name for bit, name in names.items() if value & bit) if value else ()
+    return tuple(name for bit, name in names.items() if value & bit)
 
 
 _FX_MODES = {
@@ -227,31 +227,44 @@ _FX_MISC_230V = 1
 _FX_MISC_AUX_ON = 128
 
 
-def _decode_fx(port: int, fields: list[int], _text: str) -> FxPage:
+def _decode_fx(port: int, fields: list[int], _line: bytes) -> FxPage:
     inverter, charger, buy, ac_in, ac_out, sell, mode, errors, ac_mode, battery, misc, warnings, _sum = fields
+    if ac_in > 256:
+        raise _too_large("AC input voltage", ac_in, 256)
+    if ac_out > 256:
+        raise _too_large("AC output voltage", ac_out, 256)
+    if mode not in _FX_MODES:
+        raise _not_in_guide("operating mode", mode)
+    if errors > 255:
+        raise _too_large("errors", errors, 255)
+    if ac_mode not in _AC_MODES:
+        raise _not_in_guide("AC mode", ac_mode)
+    if misc > 255:
+        raise _too_large("misc", misc, 255)
+    if warnings > 255:
+        raise _too_large("warnings", warnings, 255)
     volts, amps = (2.0, 0.5) if misc & _FX_MISC_230V else (1.0, 1.0)
-    _in_range("errors", errors, 0, 255)
-    _in_range("misc", misc, 0, 255)
-    _in_range("warnings", warnings, 0, 255)
+    # In the order of the fields: by name would take a tenth longer. Swap any two neighbours, and a test fails.
     return FxPage(
-        port=port,
-        battery_voltage_v=battery / 10,
-        inverter_current_a=inverter * amps,
-        charger_current_a=charger * amps,
-        buy_current_a=buy * amps,
-        sell_current_a=sell * amps,
-        ac_input_voltage_v=_in_range("AC input voltage", ac_in, 0, 256) * volts,
-        ac_output_voltage_v=_in_range("AC output voltage", ac_out, 0, 256) * volts,
-        operating_mode=_named("operating mode", mode, _FX_MODES),
-        ac_mode=_named("AC mode", ac_mode, _AC_MODES),
-        errors=_bits(errors, _FX_ERRORS),
-        warnings=_bits(warnings, _FX_WARNINGS),
-        aux_on=bool(misc & _FX_MISC_AUX_ON),
+        port,
+        battery / 10,
+        inverter * amps,
+        charger * amps,
+        buy * amps,
+        sell * amps,
+        ac_in * volts,
+        ac_out * volts,
+        _FX_MODES[mode],
+        _AC_MODES[ac_mode],
+        _bits(errors, _FX_ERRORS) if errors else (),
+        _bits(warnings, _FX_WARNINGS) if warnings else (),
+        misc & _FX_MISC_AUX_ON != 0,
     )
 
 
 _MX_CHARGER_MODES = {0: "silent", 1: "float", 2: "bulk", 3: "absorb", 4: "equalize"}
-_MX_AUX_MODES = {
+# 27 and 63 are not in the guide but occur in real data.
+_MX_AUX_MODES = {mode: f"undocumented_{mode}" for mode in range(64)} | {
     0: "disabled",
     1: "diversion",
     2: "remote",
@@ -269,31 +282,40 @@ _MX_AUX_ACTIVE = 64
 _MX_NO_DAILY_AH = 9999
 # A MATE before 4.01 sends 000,000 where a later one sends AAAA,00: this is where the older one has its comma.
 _MX_OLD_LAYOUT_COMMA = 39
+_COMMA = ord(",")
 
 
-def _decode_mx(port: int, fields: list[int], text: str) -> MxPage:
+def _decode_mx(port: int, fields: list[int], line: bytes) -> MxPage:
     _unused, amps, pv_amps, pv_volts, kwh, tenths, aux, errors, mode, battery, amp_hours, _unused2, _sum = fields
-    has_amp_hours = text[_MX_OLD_LAYOUT_COMMA] != "," and amp_hours != _MX_NO_DAILY_AH
-    _in_range("errors", errors, 0, 255)
-    _in_range("PV voltage", pv_volts, 0, 255)
+    has_amp_hours = line[_MX_OLD_LAYOUT_COMMA] != _COMMA and amp_hours != _MX_NO_DAILY_AH
+    if pv_volts > 255:
+        raise _too_large("PV voltage", pv_volts, 255)
+    if tenths > 9:
+        raise _too_large("tenths of an ampere", tenths, 9)
+    if errors > 255:
+        raise _too_large("errors", errors, 255)
+    if mode not in _MX_CHARGER_MODES:
+        raise _not_in_guide("charger mode", mode)
+    if has_amp_hours and amp_hours > 2000:
+        raise _too_large("daily Ah", amp_hours, 2000)
+    # In the order of the fields: by name would take a tenth longer. Swap any two neighbours, and a test fails.
     return MxPage(
-        port=port,
-        battery_voltage_v=battery / 10,
-        charger_current_a=(amps * 10 + _in_range("tenths of an ampere", tenths, 0, 9)) / 10,
-        pv_current_a=float(pv_amps),
-        pv_voltage_v=float(pv_volts),
-        daily_kwh=kwh / 10,
-        daily_ah=float(_in_range("daily Ah", amp_hours, 0, 2000)) if has_amp_hours else None,
-        charger_mode=_named("charger mode", mode, _MX_CHARGER_MODES),
-        # 27 and 63 are not in the guide but occur in real data.
-        aux_mode=_MX_AUX_MODES.get(aux & 63, f"undocumented_{aux & 63}"),
-        aux_on=bool(aux & _MX_AUX_ACTIVE),
-        errors=_bits(errors, _MX_ERRORS),
+        port,
+        battery / 10,
+        (amps * 10 + tenths) / 10,
+        float(pv_amps),
+        float(pv_volts),
+        kwh / 10,
+        float(amp_hours) if has_amp_hours else None,
+        _MX_CHARGER_MODES[mode],
+        _MX_AUX_MODES[aux & 63],
+        aux & _MX_AUX_ACTIVE != 0,
+        _bits(errors, _MX_ERRORS) if errors else (),
     )
 
 
 # Extra data of a FLEXnet DC: id -> name, and what one count is worth.
-_FNDC_EXTRAS = {
+_FNDC_EXTRAS = {extra: (f"reserved_{extra}", 1) for extra in range(64)} | {
     0: ("shunt_a_ah", 1),
     1: ("shunt_a_kwh", 100),
     2: ("shunt_b_ah", 1),
@@ -310,55 +332,68 @@ _FNDC_EXTRAS = {
     13: ("corrected_net_battery_kwh", 100),
 }
 _FNDC_EXTRA_NEGATIVE = 64
-_FNDC_SHUNT_A_NEGATIVE = 8  # B and C: the next two bits
+_FNDC_SHUNT_A_NEGATIVE = 8
+_FNDC_SHUNT_B_NEGATIVE = 16
+_FNDC_SHUNT_C_NEGATIVE = 32
+# A digit a shunt, 1 = not fitted: 011 is A alone.
+_FNDC_DISABLED = {int(f"{a}{b}{c}"): (a, b, c) for a, b, c in itertools.product((0, 1), repeat=3)}
 _FNDC_NO_TEMPERATURE = 99
 
 
-def _decode_fndc(port: int, fields: list[int], _text: str) -> FndcPage:
-    *amps, extra_id, extra, battery, soc, disabled, flags, temperature, _sum = fields
-    if temperature != _FNDC_NO_TEMPERATURE:
-        _in_range("battery temperature", temperature, 0, 70)
-    _in_range("status flags", flags, 0, 63)
-    disabled_digits = [_in_range("shunt disabled", int(digit), 0, 1) for digit in f"{disabled:03}"]
-    _in_range("extra data", extra, 0, 65535)
-    currents = [
-        None if disabled_digits[n] else (-amps[n] if flags & (_FNDC_SHUNT_A_NEGATIVE << n) else amps[n]) / 10
-        for n in range(3)
-    ]
-    name, counts_per_unit = _FNDC_EXTRAS.get(extra_id & 63, (f"reserved_{extra_id & 63}", 1))
+def _decode_fndc(port: int, fields: list[int], _line: bytes) -> FndcPage:
+    amps_a, amps_b, amps_c, extra_id, extra, battery, soc, disabled, flags, temperature, _sum = fields
+    if extra > 65535:
+        raise _too_large("extra data", extra, 65535)
+    if soc > 100:
+        raise _too_large("state of charge", soc, 100)
+    if disabled not in _FNDC_DISABLED:
+        raise PageError(Refusal.RANGE, f"shunts disabled is {disabled:03}, digits 0 or 1 expected")
+    if flags > 63:
+        raise _too_large("status flags", flags, 63)
+    if temperature > 70 and temperature != _FNDC_NO_TEMPERATURE:
+        raise _too_large("battery temperature", temperature, 70)
+    no_a, no_b, no_c = _FNDC_DISABLED[disabled]
+    extra_name, counts_per_unit = _FNDC_EXTRAS[extra_id & 63]
+    # In the order of the fields: by name would take a tenth longer. Swap any two neighbours, and a test fails.
     return FndcPage(
-        port=port,
-        battery_voltage_v=battery / 10,
-        shunt_a_current_a=currents[0],
-        shunt_b_current_a=currents[1],
-        shunt_c_current_a=currents[2],
-        soc_percent=float(_in_range("state of charge", soc, 0, 100)),
-        battery_temperature_c=None if temperature == _FNDC_NO_TEMPERATURE else float(temperature - 10),
-        charge_parameters_met=bool(flags & 1),
-        relay_bit_2=bool(flags & 2),
-        relay_bit_4=bool(flags & 4),
-        extra=name,
-        extra_value=(-extra if extra_id & _FNDC_EXTRA_NEGATIVE else extra) / counts_per_unit,
+        port,
+        battery / 10,
+        None if no_a else (-amps_a if flags & _FNDC_SHUNT_A_NEGATIVE else amps_a) / 10,
+        None if no_b else (-amps_b if flags & _FNDC_SHUNT_B_NEGATIVE else amps_b) / 10,
+        None if no_c else (-amps_c if flags & _FNDC_SHUNT_C_NEGATIVE else amps_c) / 10,
+        float(soc),
+        None if temperature == _FNDC_NO_TEMPERATURE else float(temperature - 10),
+        flags & 1 != 0,
+        flags & 2 != 0,
+        flags & 4 != 0,
+        extra_name,
+        (-extra if extra_id & _FNDC_EXTRA_NEGATIVE else extra) / counts_per_unit,
     )
 
 
-@dataclass(frozen=True)
-class _Device:
+class _Device(NamedTuple):
     name: str
-    first: str
-    last: str
-    first_port: int
-    shape: re.Pattern[str]
-    decode: Callable[[int, list[int], str], Page]
+    shape: re.Pattern[bytes]
+    decode: Callable[[int, list[int], bytes], Page]
+    port: int
 
 
 def _shape(*digits: int) -> str:
     return "," + ",".join(f"[0-9]{{{n}}}" for n in digits)
 
 
+def _devices(
+    name: str, addresses: str, first_port: int, shape: str, decode: Callable[[int, list[int], bytes], Page]
+) -> dict[int, _Device]:
+    pattern = re.compile(f"[{addresses}]{shape}".encode("ascii"))
+    return {
+        ord(address): _Device(name, pattern, decode, port) for port, address in enumerate(addresses, start=first_port)
+    }
+
+
 _MX_COMMON = _shape(2, 2, 2, 3, 3, 2, 2, 3, 2, 3)
-_DEVICES = (
-    _Device("FX", "0", ":", 0, re.compile("[0-:]" + _shape(2, 2, 2, 3, 3, 2, 2, 3, 2, 3, 3, 3, 3)), _decode_fx),
-    _Device("MX", "A", "K", 0, re.compile(f"[A-K]{_MX_COMMON}(?:{_shape(4, 2, 3)}|{_shape(3, 3, 3)})"), _decode_mx),
-    _Device("FLEXnet DC", "a", "j", 1, re.compile("[a-j]" + _shape(4, 4, 4, 2, 5, 3, 3, 3, 2, 2, 3)), _decode_fndc),
-)
+_AT_ADDRESS = {
+    **_devices("FX", "0123456789:", 0, _shape(2, 2, 2, 3, 3, 2, 2, 3, 2, 3, 3, 3, 3), _decode_fx),
+    **_devices("MX", "ABCDEFGHIJK", 0, f"{_MX_COMMON}(?:{_shape(4, 2, 3)}|{_shape(3, 3, 3)})", _decode_mx),
+    **_devices("FLEXnet DC", "abcdefghij", 1, _shape(4, 4, 4, 2, 5, 3, 3, 3, 2, 2, 3), _decode_fndc),
+}

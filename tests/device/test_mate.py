@@ -145,6 +145,20 @@ def test_a_230_v_unit_is_shown_in_real_volts_and_amperes() -> None:
     assert page["battery_voltage_v"] == 52.0
 
 
+def test_errors_and_warnings_of_an_fx_are_told_apart() -> None:
+    page = as_json(decode_page(with_checksum("1,10,04,06,115,114,02,02,004,02,520,008,128,")))
+
+    assert page["errors"] == ("over_temperature",)
+    assert page["warnings"] == ("fan_failure",)
+
+
+@pytest.mark.parametrize(("flags", "field"), [(1, "charge_parameters_met"), (2, "relay_bit_2"), (4, "relay_bit_4")])
+def test_each_flag_of_a_flexnet_dc_is_its_own(flags: int, field: str) -> None:
+    page = as_json(decode_page(with_checksum(f"a,0000,0126,0000,02,00023,520,099,001,{flags:02},30,")))
+
+    assert [name for name in ("charge_parameters_met", "relay_bit_2", "relay_bit_4") if page[name]] == [field]
+
+
 def test_the_tenth_port_of_an_fx_is_a_colon() -> None:
     assert decode_page(with_checksum(":,00,00,00,119,000,00,00,000,01,508,008,000,")).port == 10
 
